@@ -1,0 +1,108 @@
+"""The words that every other module uses: names, columns, types, modes, secrets. Frozen values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SyncMode = Literal["full_refresh", "incremental", "cdc"]
+WriteMode = Literal["append", "replace", "upsert"]
+PublishMethod = Literal["rename", "swap", "in_place", "insert", "merge", "direct"]
+Wire = Literal["binary-relay", "text-relay", "arrow-binary", "arrow-text"]
+TypeKind = Literal["base", "array", "enum", "domain", "composite", "range", "multirange", "pseudo"]
+RelationKind = Literal["table", "partitioned", "view", "materialized_view", "foreign", "query", "file"]
+
+IDENTIFIER_BYTES = 63
+"""NAMEDATALEN - 1: PostgreSQL silently cuts longer names, so we refuse them. Bytes, not characters."""
+
+
+class Secret:
+    """A value that prints as `***`. Equal to another secret with the same value; pickles.
+
+    The text is to be had by `reveal()` alone, which is called where a connection is opened.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Only for the call that hands it to libpq."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __getstate__(self) -> str:
+        return self._text
+
+    def __setstate__(self, state: str) -> None:
+        self._text = state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualifiedName:
+    """A relation's schema and name, unquoted, exactly as the catalog has them."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnType:
+    """A PostgreSQL type with its modifier."""
+
+    name: str
+    """As `format_type(oid, typmod)` prints it with an empty search_path: `numeric(12,2)`, `app.mood`."""
+    oid: int
+    typmod: int = -1
+    """`atttypmod`; -1 where the type has none."""
+    kind: TypeKind = "base"
+    built_in: bool = True
+    """OID below 16384 and of the server itself: the same type on every server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a stream or of a table, in the relation's order."""
+
+    name: str
+    type: ColumnType
+    nullable: bool = True
+    collation: QualifiedName | None = None
+    """None where it is the type's default."""
+    generated: bool = False
+    """`GENERATED ALWAYS AS (...)`: never in a COPY's column list (42P10)."""
+    identity: bool = False
+    arrow: str | None = None
+    """The Arrow type in which the source delivers it, as pyarrow prints it; None on a relay."""
+    reason: str | None = None
+    """Why this type, where it was inferred: shown by `discover` and `plan`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What a server says of itself."""
+
+    version: str
+    """As `server_version` prints it: `15.18 (Debian ...)`."""
+    version_number: int
+    """`server_version_num`: 150018."""
+    encoding: str = "UTF8"
+    lc_monetary: str = "C"
+    identity: str = ""
+    """system_identifier and database oid, where readable: tells two databases apart."""
+    connections_left: int | None = None
+    """max_connections less the reserved and the used ones, at the time of asking."""

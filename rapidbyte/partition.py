@@ -1,0 +1,63 @@
+"""Partitions: the one unit of reading, COPY, commit, receipt, retry, resume and distribution.
+
+The interval rule lives here and nowhere else: every range is half-open, `low <= x < high`; a bound
+that is None is open. Every row of a stream is in exactly one partition of the list that
+`ctid_ranges`, `key_ranges` return: the first range has no low bound, the last no high bound, and
+NULL keys are the business of exactly one partition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rapidbyte.model import QualifiedName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """The whole stream: a view, a query, a small table."""
+
+    relation: QualifiedName | None = None
+    """The leaf to read, for a partitioned or inherited parent; None for the stream's own relation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CtidRange:
+    """Heap blocks `low_block <= block < high_block` of one leaf; read with `FROM ONLY`."""
+
+    relation: QualifiedName
+    low_block: int
+    high_block: int | None
+    """None on the last range: blocks that were added after the size was asked are in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRange:
+    """Rows with `low <= key < high` of an integer key."""
+
+    column: str
+    low: int | None
+    high: int | None
+    with_nulls: bool = False
+    """This partition also holds the rows whose key is NULL. True for exactly one of a stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRange:
+    """One file, or a half-open range of its row groups (Parquet)."""
+
+    path: str
+    low_group: int | None = None
+    high_group: int | None = None
+
+
+PartitionRange = Whole | CtidRange | KeyRange | FileRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """Part of a stream. `index` counts from 0 within the stream and is the receipt's key."""
+
+    stream: str
+    index: int
+    range: PartitionRange

@@ -1,0 +1,219 @@
+"""What a run will do and why: values only, made by pure functions. `rapidbyte plan` prints them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rapidbyte.contract import FlushSettings, ReplaceFacts
+from rapidbyte.errors import ConfigError, Problem
+from rapidbyte.model import Column, PublishMethod, QualifiedName, RelationKind, ServerFacts, Wire, WriteMode
+from rapidbyte.spec import Resources, RunOptions, StreamSpec
+
+ConversionKind = Literal["identical", "exact", "checked", "lossy"]
+ChangeKind = Literal["create_table", "add_column", "widen_column", "drop_not_null", "ignored_column", "missing_column"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamShape:
+    """What the source says of one stream: one relation, query or set of files."""
+
+    spec: StreamSpec
+    """The entry it came from, its pattern resolved: `name` is the stream's name everywhere."""
+    kind: RelationKind
+    relation: QualifiedName | None
+    """None for a query and for files."""
+    columns: tuple[Column, ...]
+    """In the order in which the reader delivers them; projection applied, generated ones included."""
+    primary_key: tuple[str, ...] = ()
+    leaves: tuple[QualifiedName, ...] = ()
+    """Heap leaves to read, each with ONLY; the relation itself where it is a plain table."""
+    estimated_rows: int | None = None
+    estimated_bytes: int | None = None
+    """Bytes on disk with TOAST, or of the files."""
+    delivers: Literal["copy", "arrow"] = "copy"
+    partitioning: str = ""
+    """How it will be split, as a phrase for `plan`: `ctid ranges`, `one partition: a view`."""
+    index_definitions: tuple[str, ...] = ()
+    """`pg_get_indexdef` of the source's indexes, for `indexes: source`."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnPlan:
+    """One column's way from source to target."""
+
+    source: Column
+    target: Column
+    conversion: ConversionKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaChange:
+    """One difference between stream and target, and the statement that settles it (None: nothing is done)."""
+
+    kind: ChangeKind
+    column: str | None = None
+    before: str | None = None
+    after: str | None = None
+    statement: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPlan:
+    """What will happen to one stream."""
+
+    order: int
+    """Position in pipeline order, from 0."""
+    shape: StreamShape
+    target: QualifiedName
+    write_mode: WriteMode
+    publish: PublishMethod
+    publish_reason: str
+    wire: Wire
+    columns: tuple[ColumnPlan, ...]
+    primary_key: tuple[str, ...]
+    replace: ReplaceFacts
+    statements: tuple[str, ...]
+    """Every DDL statement, in order, as SQL text; `{load}` stands for the load id."""
+    schema_changes: tuple[SchemaChange, ...] = ()
+    lossy_columns: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self.shape.spec.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What a run will do."""
+
+    pipeline: str
+    streams: tuple[StreamPlan, ...]
+    workers: int
+    workers_reason: str
+    partition_bytes: int
+    flush: FlushSettings
+    source: ServerFacts | None
+    destination: ServerFacts
+    same_database: bool
+    warnings: tuple[str, ...] = ()
+
+
+def select_streams(streams: tuple[StreamSpec, ...], names: tuple[str, ...]) -> tuple[StreamSpec, ...]:
+    """The streams of `--stream`, in pipeline order; all where no name is given. A name that matches nothing is
+    a ConfigError."""
+    if not names:
+        return streams
+    known = {stream.name for stream in streams}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"no stream is called {', '.join(unknown)}",
+            code="stream_unknown",
+            hint=f"the pipeline has: {', '.join(sorted(known))}",
+        )
+    return tuple(stream for stream in streams if stream.name in names)
+
+
+def choose_workers(
+    asked: int | None, *, cores: int, streams: int, source: ServerFacts | None, destination: ServerFacts
+) -> tuple[int, str]:
+    """How many workers, and why. An explicit number is obeyed, or refused when connections do not suffice.
+
+    Each worker takes a connection at either end; the leader takes two at the destination, the snapshot's holder
+    one at the source.
+    """
+    limits: list[tuple[int, str]] = []
+    if destination.connections_left is not None:
+        limits.append((destination.connections_left - 2, "the destination's free connections"))
+    if source is not None and source.connections_left is not None:
+        limits.append((source.connections_left - 1, "the source's free connections"))
+    room, what = min(limits, default=(1_000_000, ""))
+    if room < 1:
+        raise ConfigError(
+            f"{what} do not suffice for a single worker",
+            code="connections_exhausted",
+            hint="raise max_connections or end other sessions",
+        )
+    if asked is not None:
+        if asked > room:
+            return room, f"{asked} asked for, {room} fit into {what}"
+        return asked, "as asked for"
+    auto = max(2, min(8, cores))
+    if room < auto:
+        return room, f"as many as fit into {what}"
+    return auto, f"auto: {cores} cores"
+
+
+def partition_bytes(resources: Resources, *, table_bytes: int | None, workers: int) -> int:
+    """Size of a partition: the least of the checkpoint interval and the table over four times the workers.
+
+    One worker that ends late costs a quarter of its share at the most.
+    """
+    if table_bytes is None:
+        return resources.checkpoint_interval_bytes
+    return max(1, min(resources.checkpoint_interval_bytes, -(-table_bytes // (4 * workers))))
+
+
+def flush_settings(resources: Resources, workers: int) -> FlushSettings:
+    """Hand-over bounded in bytes: half of `max_memory` shared by the workers, blocks of a sixteenth of that."""
+    share = max(256 * 1024, resources.max_memory_bytes // 2 // max(1, workers))
+    inflight = min(share, 4 * 1024 * 1024, resources.max_batch_bytes * resources.max_inflight_batches)
+    return FlushSettings(block_bytes=max(16 * 1024, min(256 * 1024, inflight // 4)), max_inflight_bytes=inflight)
+
+
+def check_targets(streams: tuple[StreamPlan, ...], *, same_database: bool) -> None:
+    """Refuses no streams at all, two streams with one target, and a stream that is its own target."""
+    problems: list[Problem] = []
+    if not streams:
+        raise ConfigError("no stream is selected: there is nothing to do", code="no_streams")
+    taken: dict[QualifiedName, str] = {}
+    for stream in streams:
+        if stream.target in taken:
+            problems.append(Problem(message=f"streams {taken[stream.target]} and {stream.name} both write {stream.target}"))
+        taken[stream.target] = stream.name
+        if same_database and stream.target in {stream.shape.relation, *stream.shape.leaves}:
+            problems.append(Problem(message=f"stream {stream.name} would write the table it reads, {stream.target}"))
+    if problems:
+        raise ConfigError(
+            "; ".join(problem.message for problem in problems),
+            code="target_conflict",
+            hint="give the stream another `target`, or the destination another `schema`",
+            problems=tuple(problems),
+        )
+
+
+def make_plan(
+    *,
+    pipeline: str,
+    streams: tuple[StreamPlan, ...],
+    resources: Resources,
+    options: RunOptions,
+    source: ServerFacts | None,
+    destination: ServerFacts,
+    cores: int,
+) -> RunPlan:
+    """The whole run's plan from its streams' plans. Pure. Raises ConfigError for what cannot go together."""
+    same_database = source is not None and bool(source.identity) and source.identity == destination.identity
+    check_targets(streams, same_database=same_database)
+    workers, reason = choose_workers(
+        options.workers or resources.parallelism,
+        cores=cores,
+        streams=len(streams),
+        source=source,
+        destination=destination,
+    )
+    return RunPlan(
+        pipeline=pipeline,
+        streams=streams,
+        workers=workers,
+        workers_reason=reason,
+        partition_bytes=resources.checkpoint_interval_bytes,
+        flush=flush_settings(resources, workers),
+        source=source,
+        destination=destination,
+        same_database=same_database,
+    )

@@ -1,0 +1,246 @@
+"""The seams of the house: what the engine asks of a source, of the leader, of a writer, of a watcher.
+
+A source is conformant when `tests/conformance` passes for it; the same holds for a writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from rapidbyte.contract import CopyTarget, LoadReceipts, PartitionReceipt, WriteContract
+from rapidbyte.metrics import ReadTimes
+from rapidbyte.model import PublishMethod, ServerFacts
+from rapidbyte.partition import Partition
+from rapidbyte.plan import RunPlan, SchemaChange, StreamPlan, StreamShape
+from rapidbyte.spec import RunOptions, StreamSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One hand-over: about `FlushSettings.block_bytes` of a partition, in order."""
+
+    data: bytes | pa.RecordBatch
+    rows: int
+    """Whole rows that ended in this block."""
+    size: int
+    """Bytes, for the bound on what is under way."""
+
+
+class BlockStream(Protocol):
+    """One partition on its way. Iterated once, by one thread.
+
+    Ends by StopIteration only when the source has delivered all of it; a source that fails raises instead. A
+    failure is never an end.
+    """
+
+    def __iter__(self) -> Iterator[Block]: ...
+
+    @property
+    def row_count(self) -> int:
+        """Rows the source says it has sent. Raises InternalError before the stream's end."""
+        ...
+
+
+class PartitionRead(Protocol):
+    """What a reader has open for one partition: blocks, and afterwards what they cost."""
+
+    def __iter__(self) -> Iterator[Block]: ...
+
+    @property
+    def row_count(self) -> int:
+        """Rows delivered, as the source itself counted them. Valid after the last block."""
+        ...
+
+    @property
+    def times(self) -> ReadTimes:
+        """Seconds blocked and busy so far."""
+        ...
+
+
+Stop = Callable[[], bool]
+"""True once this partition's work is to end. Asked at every block and at least every 0.2 s while waiting."""
+
+ReadPartition = Callable[[Partition, Stop, int], AbstractContextManager[PartitionRead]]
+"""(partition, stop, worker number) -> blocks. Picklable; connects when entered, closes when left."""
+
+
+class WritePartition(Protocol):
+    """A worker's COPY: connect, begin, look for the receipt, copy, insert the receipt, commit.
+
+    The rows of the COPY are compared with `blocks.row_count` before the commit. Raises DataError,
+    DestinationError, ContractError, CancelledError, or what `blocks` raises; nothing is left behind then.
+    """
+
+    def __call__(
+        self, target: CopyTarget, partition: Partition, blocks: BlockStream, *, worker: int, stop: Stop
+    ) -> PartitionReceipt: ...
+
+
+class Snapshot(Protocol):
+    """One consistent view of the source, held open until every partition is read."""
+
+    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
+        """Every row of the stream in exactly one of them. At least one."""
+        ...
+
+    def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
+        """The function that reads one of these partitions, in this snapshot."""
+        ...
+
+    def checksum(self, stream: StreamPlan) -> str | None:
+        """Order-free checksum of the stream's rows; None where the source cannot compute one."""
+        ...
+
+    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+        """The first rows as the server prints them, for `--dry-run`."""
+        ...
+
+    def require_alive(self) -> None:
+        """Raises SourceError when the snapshot's holder is gone: what was read since may not belong together."""
+        ...
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    def facts(self) -> ServerFacts | None:
+        """The server's own word; None for files. First connection: an unreachable source fails here."""
+        ...
+
+    def describe(self, streams: tuple[StreamSpec, ...]) -> tuple[StreamShape, ...]:
+        """One shape a stream, patterns resolved, in order. Raises ConfigError with every fault of the names."""
+        ...
+
+    def discover(self) -> tuple[StreamShape, ...]:
+        """All that could be loaded, with columns, keys and estimates."""
+        ...
+
+    def snapshot(self, streams: tuple[StreamPlan, ...]) -> AbstractContextManager[Snapshot]:
+        """Locks what it must, then fixes what is seen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalizeReport:
+    """The load is published."""
+
+    load_id: str
+    publish: PublishMethod
+    """The method that was used in the end."""
+    rows: int
+    schema_changes: tuple[SchemaChange, ...] = ()
+    warnings: tuple[str, ...] = ()
+    checksum: str | None = None
+    """Of the rows as they lie in the stage, before they are published; None unless asked for."""
+
+
+class Leader(Protocol):
+    """The one that may do DDL. Not thread-safe; used by the engine's own thread."""
+
+    def facts(self) -> ServerFacts:
+        """The destination's own word. First connection: an unreachable destination fails here."""
+        ...
+
+    def plan_stream(self, order: int, shape: StreamShape) -> StreamPlan:
+        """Looks the target up, then decides purely. Nothing is changed. Raises ConfigError, SchemaError."""
+        ...
+
+    def check_privileges(self, plan: RunPlan) -> None:
+        """Raises PrivilegeError with the exact GRANT for everything that is missing."""
+        ...
+
+    def prepare_stream(self, plan: RunPlan, stream: StreamPlan, run_id: str) -> WriteContract:
+        """Schema, ledger, target or stage; recorded; committed when this returns. The only DDL before the load."""
+        ...
+
+    def finalize_stream(
+        self, contract: WriteContract, receipts: LoadReceipts, *, expected_checksum: str | None, checksum: bool
+    ) -> FinalizeReport:
+        """Publishes, in one transaction, once. Raises with `commit_state` set."""
+        ...
+
+    def discard_stream(self, contract: WriteContract) -> None:
+        """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
+        ...
+
+    def close(self) -> None:
+        """Closes the leader's connections. May be repeated."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted:
+    """The run has come to: preflight, prepare, load, finalize, cleanup."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStarted:
+    """A stream's partitions are known."""
+
+    stream: str
+    target: str
+    partitions: int
+    estimated_rows: int | None
+    estimated_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockMoved:
+    """A worker has handed a block to its writer."""
+
+    stream: str
+    partition: int
+    worker: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionLoaded:
+    """A partition is committed."""
+
+    stream: str
+    partition: int
+    worker: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFinished:
+    """A stream is published, failed, cancelled or skipped."""
+
+    stream: str
+    status: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A line for the user: a warning, a notice about an accepted key."""
+
+    message: str
+
+
+Event = PhaseStarted | StreamStarted | BlockMoved | PartitionLoaded | StreamFinished | Notice
+Observer = Callable[[Event], None]
+"""Called from several threads; must not block and must not raise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What `wiring` puts together and the engine runs with."""
+
+    source: Source
+    leader: Leader
+    write: WritePartition
+    options: RunOptions
+    observe: Observer

@@ -1,0 +1,172 @@
+"""What the user asked for: the pipeline file and the options, parsed, checked, frozen.
+
+`config.load` makes these values; nothing below `config` knows YAML. Sizes are bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rapidbyte.model import Secret, SyncMode, WriteMode
+
+ReplaceStrategy = Literal["auto", "swap", "in_place"]
+FileFormat = Literal["csv", "parquet"]
+NewColumnPolicy = Literal["add", "ignore", "fail"]
+RemovedColumnPolicy = Literal["ignore", "fail"]
+TypeChangePolicy = Literal["coerce", "fail", "null"]
+NullabilityPolicy = Literal["allow", "fail"]
+
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedServer:
+    """The embedded PostgreSQL instead of a connection (extra `embedded`)."""
+
+    data_dir: str | None = None
+    """None: a folder in the user's cache directory."""
+    database: str = "postgres"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """How to reach a PostgreSQL server. What is None is left to libpq: PG* variables, .pgpass, service."""
+
+    dsn: Secret | None = None
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    password: Secret | None = None
+    database: str | None = None
+    sslmode: str | None = None
+    sslrootcert: str | None = None
+    sslcert: str | None = None
+    sslkey: str | None = None
+    service: str | None = None
+    connect_timeout_seconds: int = 10
+    embedded: EmbeddedServer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLogin:
+    """The workers' own role: all it ever needs is INSERT on the stage and on receipts."""
+
+    user: str
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSpec:
+    """One entry of `source.streams`, or one table that a pattern matched."""
+
+    name: str
+    """Table, `schema.table`, a pattern such as `sales.*`, or any name where `query` or `path` is given."""
+    sync_mode: SyncMode = "full_refresh"
+    columns: tuple[str, ...] = ()
+    """Empty: all of them, in the source's order."""
+    where: str | None = None
+    query: str | None = None
+    path: str | None = None
+    partition_key: str | None = None
+    target: str | None = None
+    """None: the stream's own name. May be `schema.table`; with a pattern, may hold `*`."""
+    write_mode: WriteMode | None = None
+    primary_key: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min_rows: int | None = None
+    allow_lossy: tuple[str, ...] = ()
+    indexes: Literal["none", "source"] = "none"
+    types: tuple[tuple[str, str], ...] = ()
+    """Declared types of a file's columns: (column, PostgreSQL type)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSourceSpec:
+    """`use: postgres`."""
+
+    connection: Connection
+    schema: str = "public"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesSourceSpec:
+    """`use: files`. Paths are relative to the pipeline file's folder (`base_dir`)."""
+
+    path: str | None = None
+    format: FileFormat | None = None
+    """None: guessed from the name."""
+    base_dir: str = "."
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    header: bool | None = None
+    null_strings: tuple[str, ...] | None = None
+    """None: an unquoted empty field is NULL, as in PostgreSQL's csv."""
+    encoding: str | None = None
+    skip: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaPolicy:
+    """`schema_evolution`: what may differ between source and target, and what happens then."""
+
+    new_column: NewColumnPolicy = "add"
+    removed_column: RemovedColumnPolicy = "ignore"
+    type_change: TypeChangePolicy = "fail"
+    nullability_change: NullabilityPolicy = "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationSpec:
+    """`destination` with `use: postgres`."""
+
+    connection: Connection
+    schema: str = "public"
+    worker: WorkerLogin | None = None
+    write_mode: WriteMode = "append"
+    primary_key: tuple[str, ...] = ()
+    replace_strategy: ReplaceStrategy = "auto"
+    schema_policy: SchemaPolicy = field(default_factory=SchemaPolicy)
+    publish_timeout_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """`resources`, and `execution.engine`."""
+
+    parallelism: int | None = None
+    """Number of workers of the whole run; None is `auto`."""
+    max_memory_bytes: int = 256 * MEGABYTE
+    max_batch_bytes: int = 64 * MEGABYTE
+    checkpoint_interval_bytes: int = 64 * MEGABYTE
+    max_retries: int = 3
+    max_inflight_batches: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line adds to the file."""
+
+    streams: tuple[str, ...] = ()
+    """Names to keep; empty keeps all."""
+    workers: int | None = None
+    dry_run: bool = False
+    limit: int | None = None
+    checksum: bool = False
+    show_row_values: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineSpec:
+    """A whole pipeline file."""
+
+    pipeline: str
+    source: PostgresSourceSpec | FilesSourceSpec
+    streams: tuple[StreamSpec, ...]
+    destination: DestinationSpec
+    resources: Resources = field(default_factory=Resources)
+    timeout_seconds: float | None = None
+    notices: tuple[str, ...] = ()
+    """One line for each accepted key that has no effect here."""
+    path: str = ""
