@@ -1,0 +1,118 @@
+"""Connection settings -> libpq parameters. Judged before anything is opened, and never echoed.
+
+libpq prints what it cannot parse, password included, and takes part of an unescaped password for the host;
+so a URI is looked at here first.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from rapidbyte.errors import ConfigError
+from rapidbyte.spec import Connection
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SCHEMES = ("postgresql", "postgres")
+
+
+def is_local(host: str | None) -> bool:
+    """True for a socket directory, an unnamed host and the loopback names."""
+    if not host:
+        return True
+    return all(
+        part.startswith(("/", "@", "127.")) or part in ("localhost", "::1", "[::1]", "")
+        for part in host.split(",")
+    )
+
+
+def _parse_dsn(dsn: str) -> dict[str, str]:
+    """libpq's own parse of a DSN that passed our look. Raises ConfigError that quotes none of it."""
+    if "://" in dsn:
+        scheme, rest = dsn.split("://", 1)
+        if scheme not in _SCHEMES:
+            raise ConfigError(
+                "the DSN is no PostgreSQL URI: it must begin with postgresql://",
+                code="dsn_invalid",
+                hint="write postgresql://user:password@host:port/database, without a driver's name",
+            )
+        authority = rest.split("/", 1)[0].split("?", 1)[0]
+        if authority.count("@") > 1 or ("@" in rest[len(authority) :].split("?", 1)[0]):
+            raise ConfigError(
+                "the DSN holds an unescaped '@' or '/' in its user or password",
+                code="dsn_invalid",
+                hint="write %40 for @, %3A for :, %2F for /, or give host, user, password as separate fields",
+            )
+        try:
+            _ = urlsplit(dsn).port
+        except ValueError:
+            raise ConfigError(
+                "the DSN's host or port cannot be read",
+                code="dsn_invalid",
+                hint="an IPv6 address stands in [brackets]; a ':' in the password is written %3A",
+            ) from None
+    try:
+        return {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
+    except (psycopg.Error, ValueError):
+        raise ConfigError(
+            "the DSN cannot be read",
+            code="dsn_invalid",
+            hint="write postgresql://user:password@host:port/database or host=... user=... password=... dbname=...",
+        ) from None
+
+
+def parameters(connection: Connection) -> dict[str, str]:
+    """The libpq parameters of a connection: its DSN's, overridden by none; fields add to it.
+
+    TLS is at least `require` for hosts that are not local unless the file or PGSSLMODE says otherwise. Raises
+    ConfigError when the DSN cannot be read or contradicts a field.
+    """
+    found = _parse_dsn(connection.dsn.reveal()) if connection.dsn is not None else {}
+    fields = {
+        "host": connection.host,
+        "port": None if connection.port is None else str(connection.port),
+        "user": connection.user,
+        "password": None if connection.password is None else connection.password.reveal(),
+        "dbname": connection.database,
+        "sslmode": connection.sslmode,
+        "sslrootcert": connection.sslrootcert,
+        "sslcert": connection.sslcert,
+        "sslkey": connection.sslkey,
+        "service": connection.service,
+    }
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name in found and found[name] != value:
+            raise ConfigError(
+                f"the DSN and the field `{name}` contradict each other",
+                code="dsn_contradiction",
+                hint=f"give {name} once",
+            )
+        found[name] = value
+    mode = found.get("sslmode") or os.environ.get("PGSSLMODE")
+    if mode is not None and mode not in SSL_MODES:
+        raise ConfigError("sslmode is none of " + ", ".join(SSL_MODES), code="sslmode_invalid")
+    if mode is None and "service" not in found and not is_local(found.get("host") or os.environ.get("PGHOST")):
+        found["sslmode"] = "require"
+    found.setdefault("connect_timeout", str(connection.connect_timeout_seconds))
+    # A dead peer is noticed within about a minute instead of the kernel's two hours.
+    found.setdefault("keepalives_idle", "20")
+    found.setdefault("keepalives_interval", "10")
+    found.setdefault("keepalives_count", "3")
+    found.setdefault("tcp_user_timeout", "60000")
+    return found
+
+
+def describe(connection: Connection) -> str:
+    """Where a connection goes, for people: host, port and database; never user's secrets."""
+    found = parameters(connection)
+    host = found.get("host") or os.environ.get("PGHOST") or "the local socket"
+    port = found.get("port") or os.environ.get("PGPORT") or "5432"
+    database = found.get("dbname") or os.environ.get("PGDATABASE") or found.get("user") or "?"
+    if "service" in found:
+        return f"service {found['service']}"
+    return f"{host}:{port}/{database}"

@@ -1,0 +1,142 @@
+"""The one door to psycopg: connect, begin, translate. Every transaction sets its own settings locally.
+
+A connection is used by one thread, closed by who opened it, and never crosses a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from rapidbyte.model import ServerFacts
+from rapidbyte.pg import conninfo
+from rapidbyte.pg.failure import Side, connect_failure, translate
+from rapidbyte.spec import Connection
+
+PgConnection = psycopg.Connection[TupleRow]
+
+EXACT_TEXT: tuple[tuple[str, str], ...] = (
+    ("client_encoding", "UTF8"),
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("xmloption", "content"),
+)
+"""With these every value's text is exact and the same on every server, whatever the role's defaults are (B12)."""
+
+TIMEOUTS_OFF: tuple[tuple[str, str], ...] = (
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+)
+"""A role's or database's timeouts are for people at a prompt; a load has its own bounds."""
+
+COMPLETE_ROWS: tuple[tuple[str, str], ...] = (("row_security", "off"),)
+"""A policy makes a query fail instead of leaving rows out in silence (250 of 1,000 rows came, without an error)."""
+
+SESSION: tuple[tuple[str, str], ...] = EXACT_TEXT + TIMEOUTS_OFF + COMPLETE_ROWS
+"""What every transaction of ours sets."""
+
+OWN_SQL: tuple[tuple[str, str], ...] = (*SESSION, ("search_path", "pg_catalog"))
+"""For our own statements, which qualify every name (F11)."""
+
+
+def connect(connection: Connection, *, side: Side, application_name: str) -> PgConnection:
+    """An open connection, not in a transaction; autocommit is off. The caller closes it.
+
+    Raises SourceError or DestinationError, by `side`; ConfigError when the DSN cannot be read.
+    """
+    parameters = conninfo.parameters(connection)
+    parameters["application_name"] = application_name
+    parameters["client_encoding"] = "UTF8"
+    # prepare_threshold None: named prepared statements do not survive a transaction pooler (C17).
+    try:
+        return psycopg.connect("", prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise connect_failure(error, side=side, where=conninfo.describe(connection)) from error
+
+
+@contextmanager
+def translated(side: Side, doing: str) -> Iterator[None]:
+    """Inside, psycopg's errors become ours; `doing` completes "while ..."."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, side=side, doing=doing) from error
+
+
+def begin(
+    connection: PgConnection, settings: Sequence[tuple[str, str]], *, mode: LiteralString | None = None
+) -> None:
+    """Begins a transaction with these settings made local to it.
+
+    `mode` is appended to BEGIN: `ISOLATION LEVEL REPEATABLE READ READ ONLY`. psycopg's implicit BEGIN is avoided,
+    so that the mode is the transaction's from its first statement.
+    """
+    connection.autocommit = True
+    connection.execute(sql.SQL("BEGIN {}").format(sql.SQL(mode)) if mode else "BEGIN")
+    apply_settings(connection, settings)
+
+
+def apply_settings(connection: PgConnection, settings: Sequence[tuple[str, str]]) -> None:
+    """Makes settings local to the transaction that is open, in one statement, without taking a snapshot of it.
+
+    SET LOCAL, not set_config: a SELECT would fix the snapshot of a REPEATABLE READ transaction.
+    """
+    statements = [
+        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+        if name != "search_path"
+        else sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, value.split(", "))))
+        for name, value in settings
+    ]
+    connection.execute(sql.SQL("; ").join(statements))
+
+
+def commit(connection: PgConnection) -> None:
+    """COMMIT of a transaction that `begin` began."""
+    connection.execute("COMMIT")
+
+
+def rollback(connection: PgConnection) -> None:
+    """ROLLBACK of a transaction that `begin` began; nothing when the connection is gone."""
+    if not connection.closed:
+        connection.execute("ROLLBACK")
+
+
+def server_facts(connection: PgConnection) -> ServerFacts:
+    """The server's own word: version, encoding, identity, connections left."""
+    row = connection.execute(
+        """
+        SELECT current_setting('server_version'), current_setting('server_version_num')::int,
+               current_setting('server_encoding'), current_setting('lc_monetary'),
+               d.oid::text, current_setting('max_connections')::int
+                 - current_setting('superuser_reserved_connections')::int
+                 - coalesce(current_setting('reserved_connections', true), '0')::int,
+               (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
+               has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
+               (SELECT pg_catalog.pg_postmaster_start_time()::text), current_setting('port')
+        FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+        """
+    ).fetchone()
+    assert row is not None, "the current database is in pg_database"
+    version, number, encoding, monetary, database, room, used, may_identify, started, port = row
+    if may_identify:
+        found = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
+        system = found[0] if found else ""
+    else:
+        system = f"{started}/{port}"
+    return ServerFacts(
+        version=version,
+        version_number=number,
+        encoding=encoding,
+        lc_monetary=monetary,
+        identity=f"{system}/{database}",
+        connections_left=room - used,
+    )
