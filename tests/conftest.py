@@ -6,6 +6,7 @@ instead, and RAPIDBYTE_TEST_LOG its JSON log. Databases and roles have unique na
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -35,14 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["XDG_CACHE_HOME"] = str(Path(os.environ[SERVER_FOLDER], "cache"))
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]  # a developer's PGHOST is not the tests' business
+        atexit.register(_remove_folder)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leaves nothing behind."""
-    if not hasattr(config, "workerinput"):
-        folder = Path(os.environ[SERVER_FOLDER])
-        kill_leftover(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+def _remove_folder() -> None:
+    """Leaves nothing behind. At exit, because the embedded server's package looks into it at exit, before us."""
+    folder = Path(os.environ[SERVER_FOLDER])
+    kill_leftover(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
