@@ -1,14 +1,14 @@
 """What the leader hands to the workers, and what they hand back. Immutable, picklable, complete.
 
-    WriteContract   one per stream load, made by `prepare_stream`, read by `finalize_stream`
-      .copy         CopyTarget: the part of it that a COPY needs, and all that a worker ever gets
-    PartitionReceipt  one per partition, made by the writer in the transaction of its COPY
-    LoadReceipts    all receipts of a load; it cannot be built with one missing
+WriteContract   one per stream load, made by `prepare_stream`, read by `finalize_stream`
+.copy         CopyTarget: the part of it that a COPY needs, and all that a worker ever gets
+PartitionReceipt  one per partition, made by the writer in the transaction of its COPY
+LoadReceipts    all receipts of a load; it cannot be built with one missing
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rapidbyte.errors import ContractError, InternalError
 from rapidbyte.metrics import ReadTimes, WorkTimes
@@ -115,7 +115,7 @@ class PartitionReceipt:
     """COPY payload bytes that went over the wire."""
     already_loaded: bool = False
     """The receipt was there before: nothing was written now."""
-    times: WorkTimes = WorkTimes()
+    times: WorkTimes = field(default_factory=WorkTimes)
     write_blocked_s: float = 0.0
     """The part of `times.write_s` in which the destination's socket took nothing."""
 
@@ -126,7 +126,6 @@ class WorkerReport:
 
     receipt: PartitionReceipt
     worker: int
-    application_name: str
     started_s: float
     """`time.monotonic()` at the partition's start."""
     ended_s: float

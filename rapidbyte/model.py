@@ -106,3 +106,8 @@ class ServerFacts:
     """system_identifier and database oid, where readable: tells two databases apart."""
     connections_left: int | None = None
     """max_connections less the reserved and the used ones, at the time of asking."""
+
+
+def session_name(role: str, pipeline: str) -> str:
+    """The application_name of a connection. `role` is leader, worker-<n> or reader-<n>: `rapidbyte worker-0 shop`."""
+    return f"rapidbyte {role} {pipeline}"

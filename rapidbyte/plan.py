@@ -85,6 +85,11 @@ class StreamPlan:
         """The stream's name."""
         return self.shape.spec.name
 
+    @property
+    def moves_rows_unchanged(self) -> bool:
+        """Every column's type is the same at both ends, so both servers print equal rows equally."""
+        return all(column.conversion == "identical" for column in self.columns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
@@ -94,17 +99,29 @@ class RunPlan:
     streams: tuple[StreamPlan, ...]
     workers: int
     workers_reason: str
-    partition_bytes: int
+    checkpoint_interval_bytes: int
     flush: FlushSettings
     source: ServerFacts | None
     destination: ServerFacts
     same_database: bool
     warnings: tuple[str, ...] = ()
 
+    def partition_bytes(self, stream: StreamPlan) -> int:
+        """Size of a partition: the least of the checkpoint interval and the table over four times the workers.
+
+        One worker that ends late then costs a quarter of its share at the most.
+        """
+        if stream.shape.estimated_bytes is None:
+            return self.checkpoint_interval_bytes
+        quarter_share = -(-stream.shape.estimated_bytes // (4 * self.workers))
+        return max(1, min(self.checkpoint_interval_bytes, quarter_share))
+
 
 def select_streams(streams: tuple[StreamSpec, ...], names: tuple[str, ...]) -> tuple[StreamSpec, ...]:
-    """The streams of `--stream`, in pipeline order; all where no name is given. A name that matches nothing is
-    a ConfigError."""
+    """The streams of `--stream`, in pipeline order; all where no name is given.
+
+    Raises ConfigError for a name that matches nothing.
+    """
     if not names:
         return streams
     known = {stream.name for stream in streams}
@@ -119,7 +136,7 @@ def select_streams(streams: tuple[StreamSpec, ...], names: tuple[str, ...]) -> t
 
 
 def choose_workers(
-    asked: int | None, *, cores: int, streams: int, source: ServerFacts | None, destination: ServerFacts
+    asked: int | None, *, cores: int, source: ServerFacts | None, destination: ServerFacts
 ) -> tuple[int, str]:
     """How many workers, and why. An explicit number is obeyed, or refused when connections do not suffice.
 
@@ -148,16 +165,6 @@ def choose_workers(
     return auto, f"auto: {cores} cores"
 
 
-def partition_bytes(resources: Resources, *, table_bytes: int | None, workers: int) -> int:
-    """Size of a partition: the least of the checkpoint interval and the table over four times the workers.
-
-    One worker that ends late costs a quarter of its share at the most.
-    """
-    if table_bytes is None:
-        return resources.checkpoint_interval_bytes
-    return max(1, min(resources.checkpoint_interval_bytes, -(-table_bytes // (4 * workers))))
-
-
 def flush_settings(resources: Resources, workers: int) -> FlushSettings:
     """Hand-over bounded in bytes: half of `max_memory` shared by the workers, blocks of a sixteenth of that."""
     share = max(256 * 1024, resources.max_memory_bytes // 2 // max(1, workers))
@@ -173,7 +180,8 @@ def check_targets(streams: tuple[StreamPlan, ...], *, same_database: bool) -> No
     taken: dict[QualifiedName, str] = {}
     for stream in streams:
         if stream.target in taken:
-            problems.append(Problem(message=f"streams {taken[stream.target]} and {stream.name} both write {stream.target}"))
+            message = f"streams {taken[stream.target]} and {stream.name} both write {stream.target}"
+            problems.append(Problem(message=message))
         taken[stream.target] = stream.name
         if same_database and stream.target in {stream.shape.relation, *stream.shape.leaves}:
             problems.append(Problem(message=f"stream {stream.name} would write the table it reads, {stream.target}"))
@@ -184,6 +192,29 @@ def check_targets(streams: tuple[StreamPlan, ...], *, same_database: bool) -> No
             hint="give the stream another `target`, or the destination another `schema`",
             problems=tuple(problems),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckItem:
+    """One thing that `rapidbyte check` looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What `rapidbyte check` found. Items in the order in which they were looked at."""
+
+    pipeline: str
+    items: tuple[CheckItem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True when every item is."""
+        return all(item.ok for item in self.items)
 
 
 def make_plan(
@@ -202,7 +233,6 @@ def make_plan(
     workers, reason = choose_workers(
         options.workers or resources.parallelism,
         cores=cores,
-        streams=len(streams),
         source=source,
         destination=destination,
     )
@@ -211,7 +241,7 @@ def make_plan(
         streams=streams,
         workers=workers,
         workers_reason=reason,
-        partition_bytes=resources.checkpoint_interval_bytes,
+        checkpoint_interval_bytes=resources.checkpoint_interval_bytes,
         flush=flush_settings(resources, workers),
         source=source,
         destination=destination,

@@ -79,7 +79,9 @@ class WritePartition(Protocol):
 
     def __call__(
         self, target: CopyTarget, partition: Partition, blocks: BlockStream, *, worker: int, stop: Stop
-    ) -> PartitionReceipt: ...
+    ) -> PartitionReceipt:
+        """The receipt, once rows and receipt are committed."""
+        ...
 
 
 class Snapshot(Protocol):
@@ -167,6 +169,11 @@ class Leader(Protocol):
 
     def discard_stream(self, contract: WriteContract) -> None:
         """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
+        ...
+
+    @property
+    def ddl_race_retries(self) -> int:
+        """How often setup lost a race with another session's DDL, and was tried again."""
         ...
 
     def close(self) -> None:

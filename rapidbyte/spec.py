@@ -30,6 +30,14 @@ class EmbeddedServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLogin:
+    """The workers' own role: all it ever needs is INSERT on the stage and on receipts."""
+
+    user: str
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """How to reach a PostgreSQL server. What is None is left to libpq: PG* variables, .pgpass, service."""
 
@@ -46,14 +54,8 @@ class Connection:
     service: str | None = None
     connect_timeout_seconds: int = 10
     embedded: EmbeddedServer | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLogin:
-    """The workers' own role: all it ever needs is INSERT on the stage and on receipts."""
-
-    user: str
-    password: Secret | None = None
+    login: WorkerLogin | None = None
+    """Takes the place of user and password, also of those in the DSN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Runs a plan. Knows ports only: no adapter, no driver, no YAML."""

@@ -24,13 +24,12 @@ def is_local(host: str | None) -> bool:
     if not host:
         return True
     return all(
-        part.startswith(("/", "@", "127.")) or part in ("localhost", "::1", "[::1]", "")
-        for part in host.split(",")
+        part.startswith(("/", "@", "127.")) or part in ("localhost", "::1", "[::1]", "") for part in host.split(",")
     )
 
 
 def _parse_dsn(dsn: str) -> dict[str, str]:
-    """libpq's own parse of a DSN that passed our look. Raises ConfigError that quotes none of it."""
+    """Libpq's own parse of a DSN that passed our look. Raises ConfigError that quotes none of it."""
     if "://" in dsn:
         scheme, rest = dsn.split("://", 1)
         if scheme not in _SCHEMES:
@@ -93,6 +92,11 @@ def parameters(connection: Connection) -> dict[str, str]:
                 hint=f"give {name} once",
             )
         found[name] = value
+    if connection.login is not None:
+        found["user"] = connection.login.user
+        found.pop("password", None)
+        if connection.login.password is not None:
+            found["password"] = connection.login.password.reveal()
     mode = found.get("sslmode") or os.environ.get("PGSSLMODE")
     if mode is not None and mode not in SSL_MODES:
         raise ConfigError("sslmode is none of " + ", ".join(SSL_MODES), code="sslmode_invalid")

@@ -10,13 +10,17 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from rapidbyte.errors import CancelledError
 from rapidbyte.pg.failure import stopped
 from rapidbyte.pg.session import PgConnection
 
@@ -140,7 +144,10 @@ class CopyOut:
 
 
 class CopyIn:
-    """One `COPY ... FROM STDIN`: `begin`, `write` any number of times, then `finish` or `abort`."""
+    """One `COPY ... FROM STDIN`: entered when the server is ready, then `write` any number of times, then `finish`.
+
+    Left by an exception it tells the server to drop the rows, and the exception wins over what the server answers.
+    """
 
     def __init__(self, connection: PgConnection, statement: sql.Composed, *, stop: Stop, doing: str) -> None:
         self._connection = connection
@@ -152,13 +159,22 @@ class CopyIn:
         """Seconds in which the server took nothing."""
         return self._socket.blocked_s
 
-    def begin(self) -> None:
-        """Sends the statement; the server is ready for data when this returns."""
+    def __enter__(self) -> Self:
         _begin_copy(self._connection, self._statement, self._socket, ExecStatus.COPY_IN)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or self._connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return
+        with suppress(psycopg.Error, CancelledError):  # the exception that is under way is the one to be told
+            self._abort()
 
     def write(self, data: bytes) -> None:
         """Hands a block over; returns when the kernel has taken it. An error of the server is raised here or in
-        `finish`."""
+        `finish`.
+        """
         pgconn, wait = self._connection.pgconn, self._socket.wait
         pgconn.put_copy_data(data)
         while pgconn.flush():
@@ -174,9 +190,8 @@ class CopyIn:
         self._connection.pgconn.put_copy_end()
         return _end_copy(self._connection, self._socket)
 
-    def abort(self, reason: str) -> None:
-        """Ends the COPY as failed; the server rolls its rows back. Its error, our own doing, is not raised."""
-        pgconn = self._connection.pgconn
-        pgconn.put_copy_end(reason.encode("ascii", "replace"))
+    def _abort(self) -> None:
+        """Ends the COPY as failed; returns when the server has let go of the rows."""
+        self._connection.pgconn.put_copy_end(b"rapidbyte stops this COPY")
         while _fetch_result(self._connection, self._socket) is not None:
             pass

@@ -24,7 +24,9 @@ from rapidbyte.errors import (
 
 Side = Literal["source", "destination"]
 
-_COPY_PLACE = re.compile(r"COPY (?P<table>.+?), line (?P<line>\d+)(?:, column (?P<column>[^:]+?))?(?::|$)", re.MULTILINE)
+_COPY_PLACE = re.compile(
+    r"COPY (?P<table>.+?), line (?P<line>\d+)(?:, column (?P<column>[^:]+?))?(?::|$)", re.MULTILINE
+)
 _QUOTED = re.compile(r"\"[^\"]*\"|„[^“]*“|«[^»]*»|“[^”]*”")
 
 _DATA_CLASSES = ("21", "22", "23", "44", "P0")
@@ -126,7 +128,7 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
     text = f"the {side} failed while {doing}: {primary}{where}"
     if lost:
         text = f"the connection to the {side} was lost while {doing}: {primary}"
-    failure = kind(
+    return kind(
         text,
         code=code,
         hint=diag.message_hint or hint,
@@ -136,7 +138,6 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
         line=place.line,
         row_detail=_row_detail(error),
     )
-    return failure
 
 
 def connect_failure(error: psycopg.Error, *, side: Side, where: str) -> RapidbyteError:
@@ -148,13 +149,23 @@ def connect_failure(error: psycopg.Error, *, side: Side, where: str) -> Rapidbyt
         (("password authentication failed", "no password supplied"), "login_refused", "check user and password"),
         (("no pg_hba.conf entry",), "login_refused", "pg_hba.conf of the server admits no such login"),
         (("does not exist",), "database_missing", "create the database or role, or correct its name"),
-        (("too many clients", "too many connections", "remaining connection slots"), "too_many_connections", "lower `parallelism` or raise max_connections"),
-        (("does not support ssl", "ssl", "certificate"), "tls_failed", "see `sslmode`, `sslrootcert` of the connection"),
+        (
+            ("too many clients", "too many connections", "remaining connection slots"),
+            "too_many_connections",
+            "lower `parallelism` or raise max_connections",
+        ),
+        (
+            ("does not support ssl", "ssl", "certificate"),
+            "tls_failed",
+            "see `sslmode`, `sslrootcert` of the connection",
+        ),
         (("starting up", "shutting down", "recovery"), "server_starting", "try again shortly"),
         (("timeout expired",), "connect_timeout", "is the host right and its port open?"),
     ):
         if any(word in lowered for word in words):
-            return kind(f"cannot connect to the {side} at {where}: {text}", code=code, hint=hint, sqlstate=error.sqlstate)
+            return kind(
+                f"cannot connect to the {side} at {where}: {text}", code=code, hint=hint, sqlstate=error.sqlstate
+            )
     return kind(
         f"cannot connect to the {side} at {where}: {text}",
         code="unreachable",

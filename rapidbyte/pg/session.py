@@ -5,7 +5,7 @@ A connection is used by one thread, closed by who opened it, and never crosses a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import LiteralString
 
@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from rapidbyte.errors import InternalError
 from rapidbyte.model import ServerFacts
 from rapidbyte.pg import conninfo
 from rapidbyte.pg.failure import Side, connect_failure, translate
@@ -64,7 +65,7 @@ def connect(connection: Connection, *, side: Side, application_name: str) -> PgC
 
 
 @contextmanager
-def translated(side: Side, doing: str) -> Iterator[None]:
+def translated(side: Side, doing: str) -> Generator[None]:
     """Inside, psycopg's errors become ours; `doing` completes "while ..."."""
     try:
         yield
@@ -72,9 +73,7 @@ def translated(side: Side, doing: str) -> Iterator[None]:
         raise translate(error, side=side, doing=doing) from error
 
 
-def begin(
-    connection: PgConnection, settings: Sequence[tuple[str, str]], *, mode: LiteralString | None = None
-) -> None:
+def begin(connection: PgConnection, settings: Sequence[tuple[str, str]], *, mode: LiteralString | None = None) -> None:
     """Begins a transaction with these settings made local to it.
 
     `mode` is appended to BEGIN: `ISOLATION LEVEL REPEATABLE READ READ ONLY`. psycopg's implicit BEGIN is avoided,
@@ -125,7 +124,8 @@ def server_facts(connection: PgConnection) -> ServerFacts:
         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
         """
     ).fetchone()
-    assert row is not None, "the current database is in pg_database"
+    if row is None:
+        raise InternalError("the current database is not in pg_database", code="facts_missing")
     version, number, encoding, monetary, database, room, used, may_identify, started, port = row
     if may_identify:
         found = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()

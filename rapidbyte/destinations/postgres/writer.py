@@ -1,0 +1,161 @@
+"""A worker's COPY: one connection, one transaction, one receipt. Nothing else is reachable from here.
+
+This module cannot change a table: it imports neither statements that do nor the leader, its connection is a local
+variable, and the only statements it has are the five below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from psycopg import sql
+
+from rapidbyte.contract import CopyTarget, PartitionReceipt
+from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.errors import DataError
+from rapidbyte.metrics import Laps
+from rapidbyte.model import Wire, session_name
+from rapidbyte.partition import Partition
+from rapidbyte.pg.copy import CopyIn
+from rapidbyte.pg.session import PgConnection, begin, commit, connect, rollback, translated
+from rapidbyte.ports import Block, BlockStream, Stop
+
+_COPY_OPTIONS: dict[Wire, sql.SQL] = {
+    "binary-relay": sql.SQL("FORMAT binary"),
+    "text-relay": sql.SQL("FORMAT text, ENCODING 'UTF8'"),
+    "arrow-binary": sql.SQL("FORMAT binary"),
+    "arrow-text": sql.SQL("FORMAT csv, ENCODING 'UTF8'"),
+}
+
+
+def write_partition(
+    target: CopyTarget, partition: Partition, blocks: BlockStream, *, worker: int, stop: Stop
+) -> PartitionReceipt:
+    """Copies a partition into the target and commits it together with its receipt.
+
+    The transaction begins when the first block is there, so a slow source leaves no session idle in a transaction.
+    A retry waits for the end of an earlier attempt whose COMMIT is still under way, and then finds its receipt.
+    Raises ContractError before connecting; DataError, DestinationError, CancelledError, and what `blocks` raises:
+    then nothing of this partition is left.
+    """
+    target.require_complete()
+    laps = Laps()
+    doing = f"copying into {target.table}"
+    login = connect(
+        target.login, side="destination", application_name=session_name(f"worker-{worker}", target.pipeline)
+    )
+    with closing(login) as connection:
+        laps.lap("connect")
+        arriving = iter(blocks)
+        first = next(arriving, None)
+        laps.lap("wait_source")
+        with translated("destination", doing):
+            begin(connection, target.session)
+            earlier = _earlier_receipt(connection, target, partition)
+            if earlier is not None:
+                rollback(connection)
+                laps.lap("commit")
+                return _receipt(target, partition, laps, rows=earlier[0], size=earlier[1], already_loaded=True)
+            with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
+                laps.lap("write")
+                size = _send(copy, target, first, arriving, laps)
+                rows = copy.finish()
+            _require_all_rows(target, rows=rows, sent=blocks.row_count)
+            _insert_receipt(connection, target, partition, worker=worker, rows=rows, size=size)
+            commit(connection)
+        laps.lap("commit")
+    return _receipt(target, partition, laps, rows=rows, size=size, blocked_s=copy.blocked_s)
+
+
+def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps) -> int:
+    """Encodes and writes every block; returns the bytes that went out."""
+    encoder = Encoder(target.columns, target.wire)
+    size = 0
+    block = first
+    while block is not None:
+        data = encoder.encode(block.data)
+        laps.lap("encode")
+        copy.write(data)
+        size += len(data)
+        laps.lap("write")
+        block = next(rest, None)
+        laps.lap("wait_source")
+    end = encoder.finish()
+    if end:
+        copy.write(end)
+    laps.lap("write")
+    return size + len(end)
+
+
+def _copy_statement(target: CopyTarget) -> sql.Composed:
+    return sql.SQL("COPY {}.{} ({}) FROM STDIN ({})").format(
+        sql.Identifier(target.table.schema),
+        sql.Identifier(target.table.name),
+        sql.SQL(", ").join(sql.Identifier(column.name) for column in target.columns),
+        _COPY_OPTIONS[target.wire],
+    )
+
+
+def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Partition) -> tuple[int, int] | None:
+    """Rows and bytes of this partition's receipt, once no other attempt at it is under way; None where none is.
+
+    Without the lock a retry can miss the receipt of an attempt whose COMMIT is still being carried out, and copy the
+    partition a second time (200 rows instead of 100).
+    """
+    connection.execute(
+        "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))",
+        (f"{target.load_id}/{partition.index}",),
+    )
+    row = connection.execute(
+        sql.SQL("SELECT rows, bytes FROM {}.{} WHERE load_id = %s AND partition = %s").format(
+            sql.Identifier(target.receipts.schema), sql.Identifier(target.receipts.name)
+        ),
+        (target.load_id, partition.index),
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def _require_all_rows(target: CopyTarget, *, rows: int, sent: int) -> None:
+    """A trigger or rule can drop rows without an error: COPY of 3 rows said "COPY 2" (B19)."""
+    if rows != sent:
+        raise DataError(
+            f"{target.table} kept {rows} of {sent} rows",
+            code="rows_dropped",
+            hint="does a trigger or rule on the table drop rows?",
+            table=str(target.table),
+        )
+
+
+def _insert_receipt(
+    connection: PgConnection, target: CopyTarget, partition: Partition, *, worker: int, rows: int, size: int
+) -> None:
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {}.{} (load_id, partition, pipeline, stream, worker, rows, bytes)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+        ).format(sql.Identifier(target.receipts.schema), sql.Identifier(target.receipts.name)),
+        (target.load_id, partition.index, target.pipeline, target.stream, worker, rows, size),
+    )
+
+
+def _receipt(
+    target: CopyTarget,
+    partition: Partition,
+    laps: Laps,
+    *,
+    rows: int,
+    size: int,
+    already_loaded: bool = False,
+    blocked_s: float = 0.0,
+) -> PartitionReceipt:
+    return PartitionReceipt(
+        load_id=target.load_id,
+        stream=target.stream,
+        partition=partition.index,
+        rows=rows,
+        bytes=size,
+        already_loaded=already_loaded,
+        times=laps.times(),
+        write_blocked_s=blocked_s,
+    )

@@ -1,0 +1,352 @@
+"""What happened -> the run's result. Pure: figures are added up here, never measured."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import rapidbyte
+from rapidbyte.contract import WorkerReport
+from rapidbyte.engine.outcome import RunOutcome, StreamOutcome
+from rapidbyte.errors import CancelledError, CommitState
+from rapidbyte.metrics import CpuTimes, WorkTimes
+from rapidbyte.model import session_name
+from rapidbyte.result import (
+    Bottleneck,
+    ChecksumResult,
+    CpuUsage,
+    PartitionCounts,
+    Phases,
+    RunResult,
+    RunStatus,
+    SchemaChangeResult,
+    ServerInfo,
+    StreamResult,
+    TimelineEntry,
+    TimeShares,
+    ToolInfo,
+    Verdict,
+    WaitTimes,
+    WorkerResult,
+    WorkersSummary,
+    error_info,
+)
+from rapidbyte.spec import PipelineSpec, RunOptions
+
+MEGABYTE = 1024 * 1024
+CLEAR_LEAD = 0.15
+"""A share that leads the next one by less is called balanced: two runs of the same load differ by about 0.1."""
+
+ADVICE: dict[Bottleneck, str] = {
+    "source": "The source delivers more slowly than the destination takes: give the source more CPU or I/O, read fewer "
+    "columns, or add workers while it has idle cores.",
+    "client": "This process is the limit: give it more cores, or run it on a machine of its own.",
+    "destination": "The destination takes more slowly than the source delivers: look at its disk and WAL, and at "
+    "indexes and triggers on the target; more workers help only while it has idle cores.",
+    "balanced": "No side waits for another: more workers help while both servers and this machine have idle cores.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunIdentity:
+    """The run's name and its start, by both clocks: UTC for people, monotonic for figures."""
+
+    run_id: str
+    started_at: datetime
+    started_s: float
+
+
+def build(
+    spec: PipelineSpec,
+    options: RunOptions,
+    identity: RunIdentity,
+    outcome: RunOutcome,
+    *,
+    phases: Phases,
+    cpu: CpuTimes,
+    ddl_races: int,
+) -> RunResult:
+    """The result of a run that has ended, well or not."""
+    duration = phases.preflight_s + phases.prepare_s + phases.load_s + phases.finalize_s + phases.cleanup_s
+    streams = tuple(stream_result(spec, options, identity, stream) for stream in outcome.streams)
+    reports = [report for stream in outcome.streams for report in stream.reports]
+    written = sum(stream.records_written or 0 for stream in streams)
+    bytes_written = sum(stream.bytes_written or 0 for stream in streams)
+    plan = outcome.plan
+    return RunResult(
+        run_id=identity.run_id,
+        pipeline=spec.pipeline,
+        status=run_status(outcome),
+        exit_code=outcome.error.exit_code if outcome.error is not None else 0,
+        dry_run=options.dry_run,
+        started_at=_timestamp(identity.started_at),
+        finished_at=_timestamp(identity.started_at + timedelta(seconds=duration)),
+        duration_s=duration,
+        attempts=1,
+        retry_count=sum(report.attempts - 1 for report in reports),
+        ddl_race_retries=ddl_races,
+        tool=tool_info(),
+        server=ServerInfo(
+            source=plan.source.version if plan is not None and plan.source is not None else None,
+            destination=plan.destination.version if plan is not None else None,
+        ),
+        records_read=sum(stream.records_read or 0 for stream in streams),
+        records_written=written,
+        records_rejected=sum(stream.records_rejected or 0 for stream in streams),
+        bytes_read=sum(stream.bytes_read or 0 for stream in streams),
+        bytes_written=bytes_written,
+        rows_per_s=written / duration if written else None,
+        mb_per_s=bytes_written / MEGABYTE / duration if written else None,
+        phases=phases,
+        cpu=cpu_usage(cpu),
+        workers=workers_summary(reports, plan.workers if plan is not None else 0),
+        streams=streams,
+        verdict=verdict(reports),
+        warnings=(*spec.notices, *(plan.warnings if plan is not None else ()), *outcome.warnings),
+        error=error_info(outcome.error, show_row_values=options.show_row_values) if outcome.error else None,
+    )
+
+
+def tool_info() -> ToolInfo:
+    """This program."""
+    return ToolInfo(name="rapidbyte", version=rapidbyte.__version__, python=platform.python_version())
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def run_status(outcome: RunOutcome) -> RunStatus:
+    """`partial` where some streams are published and others are not."""
+    if outcome.error is None:
+        return "succeeded"
+    if any(stream.published is not None for stream in outcome.streams):
+        return "partial"
+    return "cancelled" if isinstance(outcome.error, CancelledError) else "failed"
+
+
+def cpu_usage(cpu: CpuTimes) -> CpuUsage:
+    """CPU seconds as shares of one core and of those this process may use."""
+    spent = cpu.user_s + cpu.system_s
+    one_core = 100.0 * spent / cpu.elapsed_s if cpu.elapsed_s else 0.0
+    return CpuUsage(
+        process_cpu_s=spent,
+        user_s=cpu.user_s,
+        system_s=cpu.system_s,
+        pct_one_core=one_core,
+        pct_available_cores=one_core / cpu.cores,
+        available_cores=cpu.cores,
+        peak_rss_mb=cpu.peak_rss_bytes / MEGABYTE,
+        samples=cpu.samples,
+    )
+
+
+def _ratio(values: Sequence[float]) -> float | None:
+    """Min / max; None where there is nothing to compare."""
+    return min(values) / max(values) if values and max(values) > 0 else None
+
+
+def _by_worker(reports: Iterable[WorkerReport]) -> dict[int, list[WorkerReport]]:
+    grouped: dict[int, list[WorkerReport]] = {}
+    for report in sorted(reports, key=lambda report: (report.worker, report.started_s)):
+        grouped.setdefault(report.worker, []).append(report)
+    return grouped
+
+
+def lifetime(reports: Sequence[WorkerReport]) -> WorkTimes:
+    """One worker's times, in the order of its partitions; the gaps between them are waiting for work."""
+    total = WorkTimes()
+    for report in reports:
+        total = total.plus(report.times)
+    gaps = sum(after.started_s - before.ended_s for before, after in itertools.pairwise(reports))
+    return total.plus(WorkTimes(wait_queue_s=gaps))
+
+
+def workers_summary(reports: Sequence[WorkerReport], count: int) -> WorkersSummary:
+    """All workers of the run; skews are over those that were given a partition."""
+    times = {worker: lifetime(own) for worker, own in _by_worker(reports).items()}
+    rows = [sum(report.receipt.rows for report in own) for own in _by_worker(reports).values()]
+    active = sum(each.active_s for each in times.values())
+    wait = sum(each.wait_source_s + each.wait_queue_s for each in times.values())
+    total = sum(each.total_s for each in times.values())
+    return WorkersSummary(
+        count=count,
+        active_s=active,
+        wait_s=wait,
+        active_ratio=active / total if total else None,
+        rows_min=min(rows, default=None),
+        rows_max=max(rows, default=None),
+        rows_skew_ratio=_ratio(rows),
+        active_skew_ratio=_ratio([each.active_s for each in times.values()]),
+    )
+
+
+def worker_result(pipeline: str, worker: int, reports: Sequence[WorkerReport], started_s: float) -> WorkerResult:
+    """One worker's part of one stream."""
+    times = lifetime(reports)
+    return WorkerResult(
+        worker=worker,
+        application_name=session_name(f"worker-{worker}", pipeline),
+        partitions=len(reports),
+        rows=sum(report.receipt.rows for report in reports),
+        bytes=sum(report.receipt.bytes for report in reports),
+        started_s=reports[0].started_s - started_s,
+        ended_s=reports[-1].ended_s - started_s,
+        connect_s=times.connect_s,
+        wait_s=WaitTimes(source=times.wait_source_s, queue=times.wait_queue_s),
+        transform_s=times.transform_s,
+        encode_s=times.encode_s,
+        write_s=times.write_s,
+        commit_s=times.commit_s,
+        active_s=times.active_s,
+        retries=sum(report.attempts - 1 for report in reports),
+    )
+
+
+def stream_result(
+    spec: PipelineSpec, options: RunOptions, identity: RunIdentity, outcome: StreamOutcome
+) -> StreamResult:
+    """One stream, whatever became of it. Nothing is written where nothing is published."""
+    plan, published, reports = outcome.plan, outcome.published, outcome.reports
+    began = outcome.partition_count is not None
+    read = sum(report.receipt.rows for report in reports) if began else None
+    return StreamResult(
+        name=outcome.spec.name,
+        target=str(plan.target) if plan is not None else outcome.spec.target or outcome.spec.name,
+        sync_mode=outcome.spec.sync_mode,
+        write_mode=plan.write_mode if plan is not None else outcome.spec.write_mode or spec.destination.write_mode,
+        publish=published.publish if published is not None else plan.publish if plan is not None else None,
+        publish_reason=plan.publish_reason if plan is not None else None,
+        wire=plan.wire if plan is not None else None,
+        status=outcome.status,
+        commit_state=commit_state(outcome),
+        safe_to_retry=outcome.error.context.safe_to_retry if outcome.error is not None else True,
+        records_read=len(outcome.sample.rows) if outcome.sample is not None else read,
+        records_written=published.rows if published is not None else 0 if began or options.dry_run else None,
+        records_rejected=0 if began else None,
+        bytes_read=sum(report.bytes_read for report in reports) if began else None,
+        bytes_written=sum(report.receipt.bytes for report in reports)
+        if published is not None
+        else 0
+        if began
+        else None,
+        duration_s=_duration(outcome),
+        partitions=_partitions(outcome),
+        cursor=None,
+        schema_changes=_schema_changes(outcome),
+        lossy_columns=plan.lossy_columns if plan is not None else (),
+        warnings=_warnings(outcome),
+        checksum=_checksum(outcome),
+        workers=tuple(
+            worker_result(spec.pipeline, worker, own, identity.started_s) for worker, own in _by_worker(reports).items()
+        ),
+        timeline=_timeline(reports, identity.started_s),
+        error=error_info(outcome.error, show_row_values=options.show_row_values) if outcome.error else None,
+        sample=outcome.sample,
+    )
+
+
+def commit_state(outcome: StreamOutcome) -> CommitState:
+    """The stream's as a whole: published, not published, or not known."""
+    if outcome.published is not None:
+        return "after_commit_confirmed"
+    return outcome.error.context.commit_state if outcome.error is not None else "before_commit"
+
+
+def _duration(outcome: StreamOutcome) -> float | None:
+    if outcome.started_s is None or outcome.ended_s is None:
+        return None
+    return outcome.ended_s - outcome.started_s
+
+
+def _partitions(outcome: StreamOutcome) -> PartitionCounts | None:
+    if outcome.partition_count is None:
+        return None
+    return PartitionCounts(
+        total=outcome.partition_count,
+        loaded=sum(not report.receipt.already_loaded for report in outcome.reports),
+        resumed=sum(report.receipt.already_loaded for report in outcome.reports),
+    )
+
+
+def _schema_changes(outcome: StreamOutcome) -> tuple[SchemaChangeResult, ...]:
+    if outcome.plan is None:
+        return ()
+    return tuple(
+        SchemaChangeResult(
+            kind=change.kind,
+            column=change.column,
+            before=change.before,
+            after=change.after,
+            statement=change.statement,
+        )
+        for change in outcome.plan.schema_changes
+    )
+
+
+def _warnings(outcome: StreamOutcome) -> tuple[str, ...]:
+    planned = outcome.plan.warnings + outcome.plan.shape.warnings if outcome.plan is not None else ()
+    published = outcome.published.warnings if outcome.published is not None else ()
+    return tuple(dict.fromkeys((*planned, *published)))
+
+
+def _checksum(outcome: StreamOutcome) -> ChecksumResult | None:
+    if outcome.published is None or outcome.published.checksum is None:
+        return None
+    comparable = outcome.source_checksum is not None and outcome.plan is not None and outcome.plan.moves_rows_unchanged
+    return ChecksumResult(
+        source=outcome.source_checksum,
+        destination=outcome.published.checksum,
+        match=outcome.source_checksum == outcome.published.checksum if comparable else None,
+    )
+
+
+def _timeline(reports: Sequence[WorkerReport], started_s: float) -> tuple[TimelineEntry, ...]:
+    return tuple(
+        TimelineEntry(
+            partition=report.receipt.partition,
+            worker=report.worker,
+            started_s=report.started_s - started_s,
+            ended_s=report.ended_s - started_s,
+            rows=report.receipt.rows,
+            bytes=report.receipt.bytes,
+        )
+        for report in sorted(reports, key=lambda report: report.receipt.partition)
+    )
+
+
+def shares(reports: Iterable[WorkerReport]) -> TimeShares | None:
+    """Whose time the workers' time was; None where nothing was measured.
+
+    Waiting for the source is the source's share as far as the reading thread itself waited for the server; as far as
+    it was busy taking rows off the wire it is the client's. Writing is the destination's as far as its socket took
+    nothing, else the client's.
+    """
+    source = client = destination = 0.0
+    for report in reports:
+        times, read = report.times, report.read
+        reading = read.blocked_s + read.busy_s
+        blocked = read.blocked_s / reading if reading else 1.0
+        source += times.wait_source_s * blocked
+        client += times.wait_source_s * (1 - blocked) + times.transform_s + times.encode_s
+        client += times.write_s - report.receipt.write_blocked_s
+        destination += report.receipt.write_blocked_s + times.commit_s
+    total = source + client + destination
+    if total <= 0:
+        return None
+    return TimeShares(source=source / total, client=client / total, destination=destination / total)
+
+
+def verdict(reports: Iterable[WorkerReport]) -> Verdict | None:
+    """What limited the run, by the greatest share of the workers' time; None where nothing was measured."""
+    found = shares(reports)
+    if found is None:
+        return None
+    ranked: list[tuple[float, Bottleneck]] = sorted(
+        ((found.source, "source"), (found.client, "client"), (found.destination, "destination")), reverse=True
+    )
+    bottleneck: Bottleneck = ranked[0][1] if ranked[0][0] - ranked[1][0] >= CLEAR_LEAD else "balanced"
+    return Verdict(bottleneck=bottleneck, shares=found, advice=ADVICE[bottleneck])

@@ -1,0 +1,70 @@
+"""What happened, as the steps of a run hand it on to the result."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rapidbyte.contract import WorkerReport
+from rapidbyte.errors import RapidbyteError
+from rapidbyte.plan import RunPlan, StreamPlan
+from rapidbyte.ports import FinalizeReport, Observer, PhaseStarted
+from rapidbyte.result import Phases, SampleRows, StreamStatus
+from rapidbyte.spec import StreamSpec
+
+Phase = Literal["preflight", "prepare", "load", "finalize", "cleanup"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOutcome:
+    """How one stream ended."""
+
+    spec: StreamSpec
+    plan: StreamPlan | None = None
+    status: StreamStatus
+    reports: tuple[WorkerReport, ...] = ()
+    """Of the partitions that were committed."""
+    partition_count: int | None = None
+    started_s: float | None = None
+    """`time.monotonic()`; None for a stream that did not begin."""
+    ended_s: float | None = None
+    published: FinalizeReport | None = None
+    error: RapidbyteError | None = None
+    source_checksum: str | None = None
+    sample: SampleRows | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """How a run ended."""
+
+    plan: RunPlan | None
+    streams: tuple[StreamOutcome, ...]
+    error: RapidbyteError | None = None
+    """The first failure in pipeline order."""
+    warnings: tuple[str, ...] = ()
+
+
+class PhaseClock:
+    """Books the leader thread's time under the phase it is in. The first is preflight."""
+
+    def __init__(self, observe: Observer) -> None:
+        self._observe = observe
+        self._seconds: dict[Phase, float] = dict.fromkeys(get_args(Phase), 0.0)
+        self._phase: Phase = "preflight"
+        self.started_s = self._last = time.monotonic()
+
+    def enter(self, phase: Phase) -> None:
+        """From now on time is `phase`'s. A phase may be entered again."""
+        now = time.monotonic()
+        self._seconds[self._phase] += now - self._last
+        self._last = now
+        if phase != self._phase:
+            self._phase = phase
+            self._observe(PhaseStarted(phase=phase))
+
+    def read(self) -> Phases:
+        """Seconds of every phase until now."""
+        self.enter(self._phase)
+        return Phases(**{f"{phase}_s": seconds for phase, seconds in self._seconds.items()})

@@ -1,0 +1,287 @@
+"""A run, step by step: preflight, prepare, load, finalize, cleanup, result."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
+from rapidbyte.engine.figures import RunIdentity, build
+from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
+from rapidbyte.engine.pool import Fanout, reported, thread_pool
+from rapidbyte.engine.worker import PartitionJob, Watch
+from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.metrics import CpuMeter, available_cores
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, select_streams
+from rapidbyte.ports import (
+    Block,
+    BlockMoved,
+    Notice,
+    PartitionLoaded,
+    Runtime,
+    Snapshot,
+    StreamFinished,
+    StreamStarted,
+)
+from rapidbyte.result import RunResult, SampleRows
+from rapidbyte.spec import PipelineSpec
+
+SAMPLE_ROWS = 10
+"""Rows that a dry run shows where no `--limit` is given."""
+
+
+def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunResult:
+    """Runs a pipeline. A run that fails is a result too; only a defect of ours raises.
+
+    When this returns every thread has been joined, and every connection but the caller's is closed.
+    """
+    clock = PhaseClock(runtime.observe)
+    identity = RunIdentity(run_id=new_run_id(), started_at=datetime.now(UTC), started_s=clock.started_s)
+    with CpuMeter() as meter:
+        outcome = _carry_out(spec, runtime, identity, clock, stop)
+        clock.enter("cleanup")
+        runtime.leader.close()
+        phases, cpu = clock.read(), meter.read()
+    return build(
+        spec, runtime.options, identity, outcome, phases=phases, cpu=cpu, ddl_races=runtime.leader.ddl_race_retries
+    )
+
+
+def new_run_id() -> str:
+    """A name for a run: sortable by time for people, unique by chance; no decision rests on its clock."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
+    """Both ends looked at, everything decided, nothing changed. Raises RapidbyteError."""
+    streams = select_streams(spec.streams, runtime.options.streams)
+    source, destination = runtime.source.facts(), runtime.leader.facts()
+    shapes: tuple[StreamShape, ...] = runtime.source.describe(streams)
+    plan = make_plan(
+        pipeline=spec.pipeline,
+        streams=tuple(runtime.leader.plan_stream(order, shape) for order, shape in enumerate(shapes)),
+        resources=spec.resources,
+        options=runtime.options,
+        source=source,
+        destination=destination,
+        cores=available_cores(),
+    )
+    runtime.leader.check_privileges(plan)
+    return plan
+
+
+def _carry_out(
+    spec: PipelineSpec, runtime: Runtime, identity: RunIdentity, clock: PhaseClock, stop: threading.Event
+) -> RunOutcome:
+    for notice in spec.notices:
+        runtime.observe(Notice(message=notice))
+    try:
+        plan = preflight(spec, runtime)
+    except RapidbyteError as error:
+        return _failed_early(spec, runtime, None, error)
+    if runtime.options.dry_run:
+        return _dry_run(spec, runtime, plan)
+    contracts: list[WriteContract] = []
+    try:
+        clock.enter("prepare")
+        for stream in plan.streams:
+            contracts.append(runtime.leader.prepare_stream(plan, stream, identity.run_id))  # noqa: PERF401 - kept when a later one fails
+        clock.enter("load")
+        outcomes = _load(plan, contracts, runtime, clock, stop)
+    except RapidbyteError as error:
+        clock.enter("cleanup")
+        warnings = _discard(contracts, runtime)
+        return replace(_failed_early(spec, runtime, plan, error), warnings=warnings)
+    clock.enter("cleanup")
+    published = {outcome.spec.name for outcome in outcomes if outcome.published is not None}
+    warnings = _discard([contract for contract in contracts if contract.stream not in published], runtime)
+    error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
+    return RunOutcome(plan=plan, streams=outcomes, error=error, warnings=warnings)
+
+
+def _failed_early(spec: PipelineSpec, runtime: Runtime, plan: RunPlan | None, error: RapidbyteError) -> RunOutcome:
+    """No worker has started: the stream that the error names failed, the others were skipped."""
+    planned = {stream.name: stream for stream in plan.streams} if plan is not None else {}
+    specs = [stream.shape.spec for stream in plan.streams] if plan is not None else list(spec.streams)
+    outcomes = tuple(
+        StreamOutcome(
+            spec=stream,
+            plan=planned.get(stream.name),
+            status="failed" if stream.name == error.context.stream else "skipped",
+            error=error if stream.name == error.context.stream else None,
+        )
+        for stream in specs
+        if not runtime.options.streams or stream.name in runtime.options.streams
+    )
+    return RunOutcome(plan=plan, streams=outcomes, error=reported(error))
+
+
+def _dry_run(spec: PipelineSpec, runtime: Runtime, plan: RunPlan) -> RunOutcome:
+    """Reads the first rows of every stream; writes nothing."""
+    limit = SAMPLE_ROWS if runtime.options.limit is None else runtime.options.limit
+    try:
+        with runtime.source.snapshot(plan.streams) as snapshot:
+            outcomes = tuple(
+                StreamOutcome(
+                    spec=stream.shape.spec,
+                    plan=stream,
+                    status="succeeded",
+                    sample=SampleRows(
+                        columns=tuple(column.target.name for column in stream.columns),
+                        rows=snapshot.sample(stream, limit),
+                    ),
+                )
+                for stream in plan.streams
+            )
+    except RapidbyteError as error:
+        return _failed_early(spec, runtime, plan, error)
+    return RunOutcome(plan=plan, streams=outcomes)
+
+
+def _load(
+    plan: RunPlan,
+    contracts: Sequence[WriteContract],
+    runtime: Runtime,
+    clock: PhaseClock,
+    stop: threading.Event,
+) -> tuple[StreamOutcome, ...]:
+    """Fans out over all partitions of all streams, and publishes the streams in pipeline order."""
+    with runtime.source.snapshot(plan.streams) as snapshot:
+        jobs = _jobs(plan, contracts, runtime, snapshot)
+
+        with (
+            thread_pool(plan.workers) as executor,
+            Fanout(executor, jobs, stop=stop, watch=_watch(runtime), loaded=_loaded(runtime)) as fanout,
+        ):
+            outcomes: list[StreamOutcome] = []
+            for stream, contract in zip(plan.streams, contracts, strict=True):
+                if any(outcome.error is not None for outcome in outcomes):
+                    outcomes.append(StreamOutcome(spec=stream.shape.spec, plan=stream, status="skipped"))
+                    continue
+                outcome = _finish_stream(stream, contract, fanout, snapshot, runtime, clock)
+                outcomes.append(outcome)
+                runtime.observe(StreamFinished(stream=stream.name, status=outcome.status, rows=_rows(outcome)))
+            return tuple(outcomes)
+
+
+def _watch(runtime: Runtime) -> Watch:
+    def watch(job: PartitionJob, worker: int, block: Block) -> None:
+        partition = job.partition
+        runtime.observe(
+            BlockMoved(
+                stream=partition.stream, partition=partition.index, worker=worker, rows=block.rows, bytes=block.size
+            )
+        )
+
+    return watch
+
+
+def _loaded(runtime: Runtime) -> Callable[[WorkerReport], None]:
+    def loaded(report: WorkerReport) -> None:
+        receipt = report.receipt
+        runtime.observe(
+            PartitionLoaded(
+                stream=receipt.stream,
+                partition=receipt.partition,
+                worker=report.worker,
+                rows=receipt.rows,
+                bytes=receipt.bytes,
+            )
+        )
+
+    return loaded
+
+
+def _rows(outcome: StreamOutcome) -> int:
+    return sum(report.receipt.rows for report in outcome.reports)
+
+
+def _jobs(
+    plan: RunPlan, contracts: Sequence[WriteContract], runtime: Runtime, snapshot: Snapshot
+) -> tuple[PartitionJob, ...]:
+    """One job a partition, in (stream, partition) order."""
+    jobs: list[PartitionJob] = []
+    for stream, contract in zip(plan.streams, contracts, strict=True):
+        partitions = snapshot.partitions(stream, plan.partition_bytes(stream))
+        runtime.observe(
+            StreamStarted(
+                stream=stream.name,
+                target=str(stream.target),
+                partitions=len(partitions),
+                estimated_rows=stream.shape.estimated_rows,
+                estimated_bytes=stream.shape.estimated_bytes,
+            )
+        )
+        read = snapshot.reader(stream, plan)
+        for partition in partitions:
+            jobs.append(
+                PartitionJob(
+                    order=len(jobs),
+                    read=read,
+                    write=runtime.write,
+                    target=contract.copy,
+                    partition=partition,
+                    max_inflight_bytes=contract.flush.max_inflight_bytes,
+                )
+            )
+    return tuple(jobs)
+
+
+def _finish_stream(
+    stream: StreamPlan,
+    contract: WriteContract,
+    fanout: Fanout,
+    snapshot: Snapshot,
+    runtime: Runtime,
+    clock: PhaseClock,
+) -> StreamOutcome:
+    """Waits for a stream's partitions, then has it published. A failure is a value here."""
+    planned = fanout.count(stream.name)
+    outcome = StreamOutcome(spec=stream.shape.spec, plan=stream, status="succeeded", partition_count=planned)
+    try:
+        reports = fanout.join(stream.name)
+        receipts = LoadReceipts(
+            load_id=contract.load_id,
+            stream=contract.stream,
+            planned=planned,
+            receipts=tuple(report.receipt for report in reports),
+        )
+        snapshot.require_alive()
+        source_checksum = snapshot.checksum(stream) if runtime.options.checksum else None
+        clock.enter("finalize")
+        published = runtime.leader.finalize_stream(
+            contract,
+            receipts,
+            expected_checksum=source_checksum if stream.moves_rows_unchanged else None,
+            checksum=runtime.options.checksum,
+        )
+        outcome = replace(outcome, reports=reports, published=published, source_checksum=source_checksum)
+    except RapidbyteError as error:
+        fanout.cancel()
+        outcome = replace(
+            outcome,
+            status="cancelled" if isinstance(error, CancelledError) else "failed",
+            reports=fanout.ended(stream.name),
+            error=reported(error.at(stream=stream.name, table=str(stream.target))),
+        )
+    clock.enter("load")
+    return replace(
+        outcome,
+        started_s=min((report.started_s for report in outcome.reports), default=None),
+        ended_s=time.monotonic(),
+    )
+
+
+def _discard(contracts: Sequence[WriteContract], runtime: Runtime) -> tuple[str, ...]:
+    """Drops what will not be published; what could not be dropped is told, and is named in the ledger."""
+    warnings: list[str] = []
+    for contract in contracts:
+        try:
+            runtime.leader.discard_stream(contract)
+        except RapidbyteError as error:
+            warnings.append(f"the stage {contract.stage} of stream {contract.stream} is left behind: {error.message}")
+    return tuple(warnings)

@@ -1,0 +1,131 @@
+"""One partition: a thread reads, the worker's own thread encodes and writes, a receipt comes back.
+
+Runs on any `concurrent.futures.Executor`: a PartitionJob and a WorkerReport pickle.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from rapidbyte.contract import CopyTarget, WorkerReport
+from rapidbyte.engine.handoff import Handoff
+from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.metrics import Laps, ReadTimes
+from rapidbyte.partition import Partition
+from rapidbyte.ports import Block, ReadPartition, Stop, WritePartition
+
+Watch = Callable[["PartitionJob", int, Block], None]
+"""Called by the worker for each block that it takes, with its own number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionJob:
+    """All that a worker gets: how to read, how to write, where to, and which part. No plan, leader or config."""
+
+    order: int
+    """Position among all jobs of the run, from 0: of two failures the lower one is reported."""
+    read: ReadPartition
+    write: WritePartition
+    target: CopyTarget
+    partition: Partition
+    max_inflight_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ReadSummary:
+    """What the reading thread has to say at its end."""
+
+    times: ReadTimes
+    bytes: int
+
+
+class _Slot(threading.local):
+    """The number of the worker that runs in this thread."""
+
+    number: int = 0
+
+
+_slot = _Slot()
+
+
+def become_worker(number: int) -> None:
+    """Gives the worker in this thread its number; a pool's threads do this when they start."""
+    _slot.number = number
+
+
+class _Watched:
+    """The handoff as the writer sees it: every block taken is announced."""
+
+    def __init__(self, job: PartitionJob, handoff: Handoff, worker: int, watch: Watch | None) -> None:
+        self._job = job
+        self._handoff = handoff
+        self._worker = worker
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[Block]:
+        for block in self._handoff:
+            if self._watch is not None:
+                self._watch(self._job, self._worker, block)
+            yield block
+
+    @property
+    def row_count(self) -> int:
+        """As the source counted."""
+        return self._handoff.row_count
+
+
+def run_partition(job: PartitionJob, stop: Stop, watch: Watch | None = None) -> WorkerReport:
+    """Loads one partition. Raises what reading or writing raised, with partition and worker filled in.
+
+    The reading thread has ended when this returns or raises.
+    """
+    worker = _slot.number
+    if stop():
+        raise CancelledError("it had not begun", code="stopped", stream=job.partition.stream)
+    laps = Laps()
+    handoff = Handoff(job.max_inflight_bytes)
+    try:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader-{worker}") as reading:
+            reader = reading.submit(_pump, job, handoff, stop, worker)
+            reader.add_done_callback(lambda done: _pass_on_failure(done, handoff))
+            laps.lap("wait_queue")
+            try:
+                blocks = _Watched(job, handoff, worker, watch)
+                receipt = job.write(job.target, job.partition, blocks, worker=worker, stop=stop)
+            finally:
+                handoff.close()
+            laps.skip()
+    except RapidbyteError as error:
+        raise error.at(stream=job.partition.stream, partition=job.partition.index, worker=worker) from error.__cause__
+    summary = None if receipt.already_loaded else reader.result()
+    laps.lap("wait_queue")
+    return WorkerReport(
+        receipt=receipt,
+        worker=worker,
+        started_s=laps.started_at,
+        ended_s=time.monotonic(),
+        times=laps.times().plus(receipt.times),
+        read=summary.times if summary is not None else ReadTimes(),
+        bytes_read=summary.bytes if summary is not None else 0,
+    )
+
+
+def _pump(job: PartitionJob, handoff: Handoff, stop: Stop, worker: int) -> _ReadSummary:
+    """Reads the whole partition into the handoff."""
+    size = 0
+    with job.read(job.partition, stop, worker) as blocks:
+        for block in blocks:
+            size += block.size
+            handoff.put(block)
+        handoff.finish(blocks.row_count)
+        return _ReadSummary(times=blocks.times, bytes=size)
+
+
+def _pass_on_failure(reader: Future[_ReadSummary], handoff: Handoff) -> None:
+    failure = reader.exception()
+    if failure is not None:
+        handoff.fail(failure)
