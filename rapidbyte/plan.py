@@ -202,6 +202,8 @@ class CheckItem:
     ok: bool
     detail: str
     hint: str | None = None
+    exit_code: int = 2
+    """The exit code of a run that fails on it; means nothing where `ok`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

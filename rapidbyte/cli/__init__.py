@@ -1,0 +1,106 @@
+"""The command line. `main` is the console script; one file a command; the only broad `except` of the project.
+
+application   the Typer application: global options and the list of commands
+run, check, plan, discover, init, schema, demo, bench
+options       what several commands take
+console       stdout for the result, stderr for the rest
+progress      events counted and told; live: the same and the summary with rich
+result_file   --result; signals: SIGINT and SIGTERM; crash: a defect of ours, told in one line
+reference     writes docs/cli.md and docs/exit-codes.md from the application
+
+Nothing heavy is imported here: `--help` and `--version` answer in under 0.2 s.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+    from rapidbyte.cli.console import Console
+    from rapidbyte.errors import ConfigError
+
+_GLOBAL_FLAGS = frozenset({"--quiet", "-v", "-vv", "-vvv", "--verbose"})
+_GLOBAL_VALUE = "--log-format"
+_TYPER_INTERRUPTED = 130
+"""What Typer returns for KeyboardInterrupt when it does not end the process itself."""
+
+
+def main() -> None:
+    """Runs the command line of this process, and ends the process with the exit code."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:  # without Typer, whose import and coercion take 0.2 s
+        from rapidbyte import __version__
+
+        print(f"rapidbyte {__version__}")
+        return
+    from rapidbyte.cli.console import Console, prepare_streams
+
+    prepare_streams()
+    console = Console()
+    console.stop_request.install()
+    code = answer(arguments, console)
+    if not console.close():
+        # The thread that waits for stderr holds its lock; the interpreter's shutdown would abort over that (C21).
+        os._exit(code)
+    sys.exit(code)
+
+
+def answer(arguments: Sequence[str], console: Console) -> int:
+    """Runs one command and returns its exit code; every failure has been told when it returns."""
+    import typer
+
+    from rapidbyte.cli.application import application
+    from rapidbyte.errors import RapidbyteError
+
+    console.start()
+    try:
+        code = application(hoisted(arguments), prog_name="rapidbyte", standalone_mode=False, obj=console)
+        return _fail_interrupted(console) if code == _TYPER_INTERRUPTED else int(code or 0)
+    except RapidbyteError as error:
+        return console.fail(error)
+    except typer.TyperException as error:
+        return console.fail(_usage_error(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail_interrupted(console)
+    except Exception as error:  # noqa: BLE001  the one place: whatever it is, one line and exit 70
+        from rapidbyte.cli.crash import internal_error
+
+        return console.fail(internal_error(error))
+
+
+def _fail_interrupted(console: Console) -> int:
+    return console.fail(console.stop_request.error())
+
+
+def _usage_error(error: typer.TyperException) -> ConfigError:
+    """What Typer found wrong with the arguments, in the form of every other error."""
+    from rapidbyte.errors import ConfigError
+
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "rapidbyte"
+    return ConfigError(error.format_message(), code="usage", hint=f"{command} --help", afterwards="nothing was started")
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the global options first, so that they may also follow the command. Pure."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        if argument == "--":
+            rest += [argument, *remaining]
+            break
+        if argument in _GLOBAL_FLAGS or argument.startswith(f"{_GLOBAL_VALUE}="):
+            front.append(argument)
+        elif argument == _GLOBAL_VALUE:
+            front += [argument, *remaining[:1]]
+            del remaining[:1]
+        else:
+            rest.append(argument)
+    return front + rest

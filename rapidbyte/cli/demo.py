@@ -1,0 +1,193 @@
+"""`rapidbyte demo`: the main job on real data, with a PostgreSQL of its own and nothing to set up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rapidbyte.cli.options import OutputOption, ResultFormat
+
+if TYPE_CHECKING:
+    from rapidbyte.cli.console import Console
+    from rapidbyte.result import RunResult
+
+FILES = (
+    ("airlines", "airlines.csv", "carrier"),
+    ("airports", "airports.csv", "faa"),
+    ("planes", "planes.csv", "tailnum"),
+    ("weather", "weather.csv.gz", None),
+    ("flights", "flights.parquet", None),
+)
+"""(stream, file, primary key) of the flights of 2013 from New York."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPaths:
+    """Where the demonstration lives: a folder below the temp folder, which stays for the user to play with."""
+
+    folder: Path
+
+    @property
+    def server(self) -> Path:
+        """Data folder of the embedded PostgreSQL."""
+        return self.folder / "server"
+
+    @property
+    def load_files(self) -> Path:
+        """The pipeline that loads the files."""
+        return self.folder / "load_files.yaml"
+
+    @property
+    def copy_tables(self) -> Path:
+        """The pipeline that copies the tables to a second database."""
+        return self.folder / "copy_tables.yaml"
+
+
+def demo(
+    context: typer.Context,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the embedded server's data folder.")] = False,
+    output: OutputOption = ResultFormat.text,
+) -> int:
+    """Load real data into an embedded PostgreSQL, copy it to a second database, show both results."""
+    from rapidbyte.cli.run import wants_text
+    from rapidbyte.pg.embedded import start_embedded, stop_embedded
+
+    console: Console = context.obj
+    paths = DemoPaths(folder=Path(tempfile.mkdtemp(prefix="rapidbyte-demo-")))
+    paths.load_files.write_text(load_files_yaml(paths, _data_folder()))
+    paths.copy_tables.write_text(copy_tables_yaml(paths))
+    try:
+        console.tell("starting an embedded PostgreSQL ...")
+        start_embedded(paths.server)
+        results = _run_both(console, paths)
+    finally:
+        stop_embedded(paths.server)
+        if not keep:
+            shutil.rmtree(paths.server, ignore_errors=True)
+    text = wants_text(console, output)
+    console.require_print(_demo_text(paths, results) if text else _demo_json(paths, results))
+    return _tell_errors(console, results)
+
+
+def _data_folder() -> Path:
+    import rapidbyte
+
+    return Path(rapidbyte.__file__).resolve().parent / "demo"
+
+
+def _run_both(console: Console, paths: DemoPaths) -> list[RunResult]:
+    """The files, then, if that went well, the tables with their checksums compared."""
+    from rapidbyte.cli.run import load_spec, run_spec
+    from rapidbyte.spec import RunOptions
+
+    results: list[RunResult] = []
+    for path, options in ((paths.load_files, RunOptions()), (paths.copy_tables, RunOptions(checksum=True))):
+        results.append(run_spec(console, load_spec(path, None, None), options))
+        if results[-1].exit_code:
+            break
+    return results
+
+
+def _tell_errors(console: Console, results: list[RunResult]) -> int:
+    for result in results:
+        for warning in result.warnings:
+            console.warn(warning)
+        if result.error is not None:
+            console.tell_failure(result.error, exit_code=result.exit_code)
+    return results[-1].exit_code
+
+
+def load_files_yaml(paths: DemoPaths, data: Path) -> str:
+    """The first pipeline: five files into database `flights`."""
+    streams = "".join(
+        f"    - name: {name}\n      path: {json.dumps(str(data / file))}\n"
+        + (f"      primary_key: [{key}]\n" if key else "")
+        for name, file, key in FILES
+    )
+    return f"""\
+# The flights of 2013 from New York: CSV, gzipped CSV and Parquet into PostgreSQL.
+version: "1.0"
+pipeline: demo_load_files
+
+source:
+  use: files
+  streams:
+{streams}
+destination:
+  use: postgres
+  config:
+    embedded: {{data_dir: {json.dumps(str(paths.server))}, database: flights}}
+    schema: public
+  write_mode: replace              # run it again: readers see the old rows, then the new ones
+"""
+
+
+def copy_tables_yaml(paths: DemoPaths) -> str:
+    """The second pipeline: the tables of database `flights` into database `warehouse`."""
+    server = json.dumps(str(paths.server))
+    streams = "".join(f"    - name: {name}\n" for name, _, _ in FILES)
+    return f"""\
+# The same tables from one PostgreSQL database to another: COPY bytes, undecoded.
+version: "1.0"
+pipeline: demo_copy_tables
+
+source:
+  use: postgres
+  config:
+    embedded: {{data_dir: {server}, database: flights}}
+    schema: public
+  streams:
+{streams}
+destination:
+  use: postgres
+  config:
+    embedded: {{data_dir: {server}, database: warehouse}}
+    schema: raw                    # is created
+  write_mode: replace
+"""
+
+
+def _demo_text(paths: DemoPaths, results: list[RunResult]) -> str:
+    from rapidbyte.cli.live import summary_text
+    from rapidbyte.report.summary import summarize
+
+    headings = (
+        "1. Files into PostgreSQL: CSV, gzipped CSV, Parquet (the flights of 2013 from New York)",
+        "2. PostgreSQL to PostgreSQL: the same tables into a second database",
+    )
+    parts = [f"{heading}\n\n{summary_text(summarize(result))}\n" for heading, result in zip(headings, results)]  # noqa: B905
+    return "".join(parts) + _next_steps(paths)
+
+
+def _next_steps(paths: DemoPaths) -> str:
+    return f"""\
+The two pipelines are yours to play with (they start their own PostgreSQL):
+  {paths.load_files}
+  {paths.copy_tables}
+
+What to try next:
+  rapidbyte run {paths.load_files}                     load the files again: replace
+  rapidbyte run {paths.load_files} --limit 5           read, write nothing, show the first rows
+  rapidbyte plan {paths.copy_tables}                   every statement, and why it would be published so
+  rapidbyte run {paths.copy_tables} --output json      where the time went, in every detail
+  rapidbyte init --from data.csv --to postgresql://...             a pipeline of your own
+"""
+
+
+def _demo_json(paths: DemoPaths, results: list[RunResult]) -> str:
+    from rapidbyte.report.document import document_text
+    from rapidbyte.result import to_document
+
+    return document_text(
+        {
+            "schema_version": 1,
+            "pipelines": [str(paths.load_files), str(paths.copy_tables)],
+            "results": [to_document(result) for result in results],
+        }
+    )

@@ -1,0 +1,56 @@
+"""Options that several commands share, and what turns their texts into values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rapidbyte.errors import ConfigError
+
+
+class ResultFormat(StrEnum):
+    """How a command prints its result."""
+
+    auto = "auto"
+    """Text on a terminal, JSON elsewhere."""
+    json = "json"
+    text = "text"
+
+
+PipelineArgument = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).")]
+StreamOption = Annotated[
+    list[str] | None, typer.Option("--stream", metavar="NAME", help="Only this stream; may be repeated.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", min=1, help="Number of workers, instead of the file's.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replaces one value of the file; may be repeated."),
+]
+EnvFileOption = Annotated[
+    Path | None, typer.Option("--env-file", metavar="FILE", help="NAME=value lines for ${NAME}, instead of .env.")
+]
+OutputOption = Annotated[
+    ResultFormat,
+    typer.Option("--output", help="Format of stdout: auto is text on a terminal and JSON elsewhere."),
+]
+
+
+def parse_overrides(texts: list[str] | None) -> list[tuple[str, str]]:
+    """`path=value` texts as pairs, in order. Raises ConfigError for a text without `=` or without a path."""
+    pairs: list[tuple[str, str]] = []
+    for number, text in enumerate(texts or [], start=1):
+        path, sign, value = text.partition("=")
+        if not sign or not path.strip():
+            # The text itself is not repeated: it may be a password.
+            raise ConfigError(
+                f"--set takes PATH=VALUE; number {number} has no {'path' if sign else '='}",
+                code="usage",
+                hint="for example --set destination.config.schema=raw",
+            )
+        pairs.append((path.strip(), value))
+    return pairs

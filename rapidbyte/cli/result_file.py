@@ -1,0 +1,82 @@
+"""`--result FILE`: checked before the run, written in one piece after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from rapidbyte.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFile:
+    """A place for the result that is known to take it: a new file beside it is open already.
+
+    Ends with `write` or `discard`; both may be called only once.
+    """
+
+    path: Path
+    draft: Path
+    """The new file, in the same folder, mode 0600; it is renamed to `path`."""
+    descriptor: int
+
+    def write(self, text: str) -> None:
+        """Puts the text under its name, all of it or nothing. Raises OSError; nothing is left behind then."""
+        try:
+            with os.fdopen(self.descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            self.draft.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.draft.unlink()
+            raise
+
+    def discard(self) -> None:
+        """Removes the draft."""
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+        with contextlib.suppress(OSError):
+            self.draft.unlink()
+
+
+def open_result_file(path: Path) -> ResultFile:
+    """Makes sure that a result can be written there, and keeps the place.
+
+    Raises ConfigError where the name is a symbolic link, a folder, a pipe or a device (another user could have put
+    a link there), or where its folder takes no new file.
+    """
+    _require_plain(path)
+    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(draft, flags, 0o600)
+        os.fchmod(descriptor, 0o600)
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, getattr(error, "strerror", None) or str(error)) from error
+    return ResultFile(path=path, draft=draft, descriptor=descriptor)
+
+
+def _require_plain(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, getattr(error, "strerror", None) or str(error)) from error
+    if not stat.S_ISREG(mode):
+        what = "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise _unwritable(path, f"it is {what}")
+
+
+def _unwritable(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"the result cannot be written to {path}: {why}",
+        code="result_unwritable",
+        hint="nothing was started; give --result the name of a file in a folder that you may write",
+    )
