@@ -1,0 +1,172 @@
+"""A checked pipeline model -> PipelineSpec: known spellings resolved, limits applied, notices written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rapidbyte.config.models import (
+    ConnectionKeys,
+    Destination,
+    DestinationKeys,
+    FilesSource,
+    FilesSourceKeys,
+    FilesStream,
+    Limits,
+    Pipeline,
+    PostgresSource,
+    PostgresSourceKeys,
+    PostgresStream,
+    ResourceKeys,
+)
+from rapidbyte.config.scalars import NO_BOUND
+from rapidbyte.spec import (
+    Connection,
+    DestinationSpec,
+    EmbeddedServer,
+    FilesSourceSpec,
+    PipelineSpec,
+    PostgresSourceSpec,
+    Resources,
+    SchemaPolicy,
+    StreamSpec,
+    WorkerLogin,
+)
+
+
+def make_spec(model: Pipeline, path: Path) -> PipelineSpec:
+    """The pipeline as the rest of rapidbyte knows it. Never fails: everything was checked before."""
+    limits = [part.limits for part in (model.source, model.destination) if part.limits is not None]
+    timeouts = [limit.timeout_seconds for limit in limits if limit.timeout_seconds is not None]
+    folder = path.parent
+    return PipelineSpec(
+        pipeline=model.pipeline,
+        source=_source(model.source, folder),
+        streams=tuple(_stream(stream) for stream in model.source.streams),
+        destination=_destination(model.destination, folder),
+        resources=_resources(model.resources, limits),
+        timeout_seconds=float(min(timeouts)) if timeouts else None,
+        notices=tuple(_notices(model)),
+        path=str(path),
+    )
+
+
+def _source(source: PostgresSource | FilesSource, folder: Path) -> PostgresSourceSpec | FilesSourceSpec:
+    if isinstance(source, FilesSource):
+        return _files(source.config, folder)
+    config: PostgresSourceKeys = source.config
+    return PostgresSourceSpec(connection=_connection(config, folder), schema=config.schema_)
+
+
+def _files(config: FilesSourceKeys, folder: Path) -> FilesSourceSpec:
+    return FilesSourceSpec(
+        path=config.path,
+        format=config.format if config.format in ("csv", "parquet") else None,
+        base_dir=str(folder),
+        delimiter=config.delimiter,
+        quote=config.quote,
+        escape=config.escape,
+        header=config.header,
+        null_strings=config.null_strings,
+        encoding=config.encoding,
+        skip=config.skip,
+    )
+
+
+def _connection(config: ConnectionKeys, folder: Path) -> Connection:
+    has_password = config.password is not None and config.password.reveal() != ""
+    return Connection(
+        dsn=config.dsn,
+        host=config.host,
+        port=config.port,
+        user=config.user,
+        password=config.password if has_password else None,
+        database=config.database,
+        sslmode=config.sslmode,
+        sslrootcert=config.sslrootcert,
+        sslcert=config.sslcert,
+        sslkey=config.sslkey,
+        service=config.service,
+        connect_timeout_seconds=max(1, round(config.connect_timeout)),
+        embedded=_embedded(config, folder),
+    )
+
+
+def _embedded(config: ConnectionKeys, folder: Path) -> EmbeddedServer | None:
+    if config.embedded is None:
+        return None
+    given = config.embedded.data_dir
+    data_dir = None if given is None else str(folder / os.path.expanduser(given))  # noqa: PTH111 - "~" alone, not a path
+    return EmbeddedServer(data_dir=data_dir, database=config.embedded.database)
+
+
+def _stream(stream: PostgresStream | FilesStream) -> StreamSpec:
+    is_table = isinstance(stream, PostgresStream)
+    return StreamSpec(
+        name=stream.name,
+        sync_mode=stream.sync_mode,
+        columns=stream.columns,
+        where=stream.where,
+        query=stream.query if is_table else None,
+        path=None if is_table else stream.path,
+        partition_key=stream.partition_key if is_table else None,
+        target=stream.target,
+        write_mode=stream.write_mode,
+        primary_key=stream.primary_key,
+        exclude=stream.exclude if is_table else (),
+        min_rows=stream.min_rows,
+        allow_lossy=stream.allow_lossy,
+        indexes=stream.indexes if is_table else "none",
+        types=() if is_table else stream.types,
+    )
+
+
+def _destination(destination: Destination, folder: Path) -> DestinationSpec:
+    config: DestinationKeys = destination.config
+    policy = destination.schema_evolution
+    worker = config.worker
+    return DestinationSpec(
+        connection=_connection(config, folder),
+        schema=config.schema_,
+        worker=None if worker is None else WorkerLogin(user=worker.user, password=worker.password),
+        write_mode=destination.write_mode,
+        primary_key=destination.primary_key,
+        replace_strategy=destination.replace_strategy,
+        schema_policy=SchemaPolicy(
+            new_column=policy.new_column,
+            removed_column=policy.removed_column,
+            type_change=policy.type_change,
+            nullability_change=policy.nullability_change,
+        ),
+        publish_timeout_seconds=destination.publish_timeout,
+    )
+
+
+def _resources(keys: ResourceKeys, limits: list[Limits]) -> Resources:
+    memory = [limit.max_memory for limit in limits if limit.max_memory is not None]
+    pinned = keys.autotune.parallelism if keys.autotune is not None else None
+    return Resources(
+        parallelism=keys.parallelism if keys.parallelism is not None else pinned,
+        max_memory_bytes=min([keys.max_memory, *memory]),
+        max_batch_bytes=keys.max_batch_bytes,
+        checkpoint_interval_bytes=keys.checkpoint_interval_bytes or NO_BOUND,
+        max_retries=keys.max_retries,
+        max_inflight_batches=keys.max_inflight_batches,
+    )
+
+
+def _notices(model: Pipeline) -> Iterator[str]:
+    """One line for each accepted key that changes nothing here."""
+    config: DestinationKeys = model.destination.config
+    if config.load_method is not None:
+        yield f"destination.config.load_method: {config.load_method} has no effect: rows are always loaded with COPY"
+    if config.copy_flush_bytes is not None:
+        yield "destination.config.copy_flush_bytes has no effect: resources.max_memory bounds what is in flight"
+    if model.resources.compression is not None:
+        yield "resources.compression has no effect: reading and writing happen in one process"
+    hints = model.resources.autotune
+    if hints is not None and (hints.enabled, hints.partition_mode, hints.flush_bytes) != (None, None, None):
+        yield "resources.autotune has no effect beyond parallelism: sizes follow from the plan"
+    if model.state is not None:
+        yield "state has no effect: the ledger in the destination is used"

@@ -1,0 +1,126 @@
+"""A pipeline file -> PipelineSpec, or one ConfigError with everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import ValidationError
+
+from rapidbyte.config import document
+from rapidbyte.config.conversion import make_spec
+from rapidbyte.config.document import Node, read_document, read_text
+from rapidbyte.config.environment import Substitution, find_variables
+from rapidbyte.config.models import (
+    Destination,
+    FilesPipeline,
+    FilesSource,
+    FilesStream,
+    Pipeline,
+    PostgresPipeline,
+    PostgresSource,
+    PostgresStream,
+    Section,
+)
+from rapidbyte.config.overrides import apply_overrides
+from rapidbyte.config.problems import Finding, Index, config_error, findings_of
+from rapidbyte.config.rules import Sections, check_rules
+from rapidbyte.errors import Problem
+from rapidbyte.spec import PipelineSpec
+
+S = TypeVar("S", bound=Section)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    env_file: str | os.PathLike[str] | None = None,
+) -> PipelineSpec:
+    """The pipeline of a file, complete and checked; nothing is connected to.
+
+    `${NAME}` is looked up in `env_file`, then in `env` (None: the process's environment), then, without an
+    `env_file`, in `.env` beside the pipeline. `overrides` are the (path, value) pairs of `--set`. Raises
+    ConfigError, whose `problems` are all that is wrong, in the order of the file.
+    """
+    file = os.fspath(path)
+    variables = find_variables(Path(file), env, env_file)
+    tree, structure = read_document(read_text(path, what="the pipeline file"), file)
+    root, wrong = _mapping(tree, file, overrides, structure)
+    substitution = Substitution(variables)
+    index = Index(substitution.apply(root))
+    wrong = (*wrong, *substitution.problems())
+    model, findings = _judge(index, os.environ if env is None else env)
+    problems = [*wrong, *(index.problem(finding) for finding in findings)]
+    if problems or model is None:
+        raise config_error(file, problems)
+    return make_spec(model, Path(file))
+
+
+def _mapping(
+    tree: Node | None, file: str, overrides: Sequence[tuple[str, str]], problems: tuple[Problem, ...]
+) -> tuple[document.Mapping, tuple[Problem, ...]]:
+    """The document with `--set` applied. Raises ConfigError where there is no mapping to look into."""
+    if isinstance(tree, document.Mapping):
+        root, more = apply_overrides(tree, overrides)
+        return root, (*problems, *more)
+    if tree is not None and not problems:
+        place, hint = tree.place, 'it begins with version: "1.0"'
+        message = "the file holds a list, not keys" if isinstance(tree, document.Listing) else "the file holds no keys"
+        problem = Problem(message=message, file=file, line=place.line, column=place.column, hint=hint)
+        problems = (problem,)
+    raise config_error(file, problems)
+
+
+def _judge(index: Index, environment: Mapping[str, str]) -> tuple[Pipeline | None, list[Finding]]:
+    """The model, and everything that is wrong with it; None where it has no valid shape."""
+    use = index.text(("source", "use"))
+    model = FilesPipeline if use == "files" else PostgresPipeline
+    is_known = use in ("files", "postgres", "source-postgres")
+    try:
+        pipeline = model.model_validate(index.data)
+    except ValidationError as error:
+        findings = findings_of(error, model, index)
+    else:
+        streams = tuple(enumerate(pipeline.source.streams))
+        sections = Sections(
+            source=pipeline.source, streams=streams, destination=pipeline.destination, environment=environment
+        )
+        return pipeline, [*_no_streams(streams), *check_rules(sections)]
+    if not is_known:  # which keys belong into config and streams cannot be told
+        findings = [f for f in findings if f.path[:2] not in (("source", "config"), ("source", "streams"))]
+        return None, findings
+    return None, [*findings, *check_rules(_valid_sections(index, environment, is_files=use == "files"))]
+
+
+def _no_streams(streams: tuple[object, ...]) -> list[Finding]:
+    if streams:
+        return []
+    return [Finding(path=("source", "streams"), message="no stream is listed", hint="write `- name: orders`")]
+
+
+def _valid_sections(index: Index, environment: Mapping[str, str], *, is_files: bool) -> Sections:
+    """What is valid in itself, so that what is wrong elsewhere does not hide what does not go together."""
+    source: Any = index.data.get("source")
+    inner = cast("dict[str, Any]", source) if isinstance(source, dict) else {}
+    listed = inner.get("streams")
+    items = cast("list[Any]", listed) if isinstance(listed, list) else []
+    stream_model = FilesStream if is_files else PostgresStream
+    judged = [(position, _valid(stream_model, item)) for position, item in enumerate(items)]
+    without_streams: dict[str, Any] = {**inner, "streams": []}
+    return Sections(
+        source=_valid(FilesSource if is_files else PostgresSource, without_streams),
+        streams=tuple((position, stream) for position, stream in judged if stream is not None),
+        destination=_valid(Destination, index.data.get("destination")),
+        environment=environment,
+    )
+
+
+def _valid(model: type[S], data: object) -> S | None:
+    try:
+        return model.model_validate(data)
+    except ValidationError:
+        return None

@@ -1,0 +1,530 @@
+"""The keys of a pipeline file: one model for each mapping, one line for each key. pydantic lives here.
+
+A key of a feature that is not there yet is listed and refused; a key of the Rust rapidbyte of early 2026 is accepted
+where it has a counterpart or does no harm. Rules that concern several keys are in `rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from rapidbyte.config.document import Scalar
+from rapidbyte.config.scalars import (
+    Duration,
+    Flag,
+    Identifier,
+    Integer,
+    Kind,
+    Names,
+    Patterns,
+    PipelineName,
+    RelationName,
+    SecretText,
+    Size,
+    Sql,
+    Text,
+    Texts,
+    as_integer,
+    as_list,
+    as_text,
+    as_word,
+    at_least,
+    fault,
+    not_yet,
+    only,
+)
+from rapidbyte.model import SyncMode, WriteMode
+from rapidbyte.spec import MEGABYTE, NullabilityPolicy, ReplaceStrategy, TypeChangePolicy
+
+Source = TypeVar("Source", bound="Section")
+
+Word = BeforeValidator(as_word)
+SslMode = Annotated[Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], Word]
+Port = Annotated[Integer, AfterValidator(at_least(1, 65535))]
+Count = Annotated[Integer, AfterValidator(at_least(0))]
+Positive = Annotated[Integer, AfterValidator(at_least(1))]
+
+NOT_YET = "Not available in this version."
+NO_EFFECT = "Accepted, without effect:"
+
+
+class Section(BaseModel):
+    """A mapping with known keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _parallelism(value: Any) -> int | None:
+    """None for `auto`."""
+    if isinstance(value, Scalar) and value.text == "auto":
+        return None
+    return at_least(1, 1024)(as_integer(value))
+
+
+def _embedded(value: Any) -> Any:
+    """`true` is an embedded server with its defaults, `false` none; a mapping is read as it is."""
+    if isinstance(value, Scalar):
+        if value.text not in ("true", "false"):
+            raise fault("true, false, or a mapping with `data_dir` and `database` is due here")
+        return {} if value.text == "true" else None
+    return value
+
+
+def _type_names(value: Any) -> tuple[tuple[str, str], ...]:
+    """Declared column types, as (column, type)."""
+    if not isinstance(value, dict):
+        raise fault("a mapping of columns to types is due here", "write it as {column: type}")
+    pairs: list[tuple[str, str]] = []
+    for column, node in value.items():  # pyright: ignore[reportUnknownVariableType]
+        text = as_text(node)
+        if not text.strip() or len(text) > 200 or not text.isprintable():
+            raise fault(f"the type of column `{column}` is no type's name")
+        pairs.append((str(column), text))  # pyright: ignore[reportUnknownArgumentType]
+    return tuple(pairs)
+
+
+def _one_character(text: str) -> str:
+    if len(text) != 1:
+        raise fault("a single character is due here")
+    return text
+
+
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise fault("the list is empty", "remove the key to load all columns")
+    return names
+
+
+Character = Annotated[Text, AfterValidator(_one_character)]
+SomeNames = Annotated[Names, AfterValidator(_some)]
+FormatWord = Annotated[Literal["csv", "parquet", "ndjson", "arrow"], Word, AfterValidator(not_yet("ndjson", "arrow"))]
+ColumnTypes = Annotated[
+    tuple[tuple[str, str], ...],
+    PlainValidator(_type_names),
+    Kind("mapping of columns to types"),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+]
+Parallelism = Annotated[
+    int | None,
+    PlainValidator(_parallelism),
+    Kind("auto, or a number"),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}, {"pattern": r"\$\{"}]}),
+]
+
+
+class Embedded(Section):
+    """The embedded PostgreSQL instead of a connection."""
+
+    data_dir: Text | None = Field(
+        default=None, description="Folder of its data. Default: a folder in the user's cache."
+    )
+    database: Identifier = Field(default="postgres", description="Database to use; made when it is missing.")
+
+
+EmbeddedServerKey = Annotated[Embedded | None, BeforeValidator(_embedded), Kind("true, or a mapping")]
+
+
+class ConnectionKeys(Section):
+    """How to reach a server."""
+
+    dsn: SecretText | None = Field(
+        default=None, description="Connection URI or key=value string. Fields beside it add what it does not say."
+    )
+    host: Text | None = Field(default=None, description="Host, or the folder of a Unix socket. Default: libpq's.")
+    port: Port | None = Field(default=None, description="Port. Default: libpq's, 5432.")
+    user: Text | None = Field(default=None, description="Role to log in as. Default: libpq's.")
+    password: SecretText | None = Field(default=None, description="Its password. Default: PGPASSWORD, then .pgpass.")
+    database: Text | None = Field(default=None, description="Database. Default: libpq's.")
+    sslmode: SslMode | None = Field(
+        default=None, description="TLS. Default: `require` for hosts that are not local, otherwise libpq's."
+    )
+    sslrootcert: Text | None = Field(default=None, description="File with the certificates of trusted authorities.")
+    sslcert: Text | None = Field(default=None, description="File with the client's certificate.")
+    sslkey: Text | None = Field(default=None, description="File with the client's key.")
+    service: Text | None = Field(default=None, description="Name of a section in pg_service.conf.")
+    connect_timeout: Duration = Field(default=10.0, description="How long to wait for a connection.")
+    embedded: EmbeddedServerKey = Field(
+        default=None,
+        description="`true`, or `{data_dir, database}`: start the embedded PostgreSQL (extra `embedded`) instead.",
+    )
+
+
+class PostgresSourceKeys(ConnectionKeys):
+    """`source.config` with `use: postgres`."""
+
+    schema_: Identifier = Field(default="public", alias="schema", description="Schema of streams that name none.")
+    publication: Annotated[Text, AfterValidator(only())] | None = Field(
+        default=None, description=f"Publication for change data capture. {NOT_YET}"
+    )
+    replication_slot: Annotated[Text, AfterValidator(only())] | None = Field(
+        default=None, description=f"Slot for change data capture. {NOT_YET}"
+    )
+
+
+class FilesSourceKeys(Section):
+    """`source.config` with `use: files`."""
+
+    path: Text | None = Field(
+        default=None,
+        description="File or glob such as data/*.csv, relative to the pipeline file. A stream's own path wins.",
+    )
+    format: FormatWord | None = Field(
+        default=None, description="Default: guessed from the name. ndjson and arrow are not available in this version."
+    )
+    delimiter: Character | None = Field(default=None, description="CSV: what parts two fields. Default: guessed.")
+    quote: Character | None = Field(default=None, description="CSV: what encloses a field. Default: guessed.")
+    escape: Character | None = Field(
+        default=None, description="CSV: what precedes a quote inside of quotes. Default: guessed."
+    )
+    header: Flag | None = Field(default=None, description="CSV: whether the first line holds names. Default: guessed.")
+    null_strings: Texts | None = Field(
+        default=None, description="CSV: texts that mean NULL. Default: an unquoted empty field, as in PostgreSQL's csv."
+    )
+    encoding: Text | None = Field(default=None, description="CSV: character encoding. Default: utf-8.")
+    skip: Count = Field(default=0, description="CSV: lines to skip before the header.")
+
+
+class StreamKeys(Section):
+    """Keys of every stream."""
+
+    sync_mode: Annotated[SyncMode, Word, AfterValidator(not_yet("incremental", "cdc"))] = Field(
+        default="full_refresh",
+        description="`full_refresh` reads all rows. `incremental` and `cdc` are not available in this version.",
+    )
+    columns: SomeNames = Field(default=(), description="Columns to load, in this order. Default: all.")
+    where: Sql | None = Field(default=None, description="SQL condition that rows must meet, evaluated by the source.")
+    target: RelationName | None = Field(
+        default=None,
+        description="Table to write, as table or schema.table; may hold `*` with a pattern. Default: the name.",
+    )
+    write_mode: Annotated[WriteMode, Word, AfterValidator(not_yet("upsert"))] | None = Field(
+        default=None, description="Overrides the destination's."
+    )
+    primary_key: Names = Field(default=(), description="Overrides the destination's.")
+    min_rows: Count | None = Field(default=None, description="The load fails when the source has fewer rows.")
+    allow_lossy: Names = Field(default=(), description="Columns whose values may change in a conversion.")
+    cursor_field: Annotated[Identifier, AfterValidator(only())] | None = Field(
+        default=None, description=f"Column that orders an incremental load. {NOT_YET}"
+    )
+    tie_breaker_field: Annotated[Identifier, AfterValidator(only())] | None = Field(
+        default=None, description=f"Column that orders rows with equal cursors. {NOT_YET}"
+    )
+    null_cursor: Annotated[Literal["fail", "skip", "always"], Word, AfterValidator(only("fail"))] = Field(
+        default="fail", description=f"What to do with rows whose cursor is NULL. Other values: {NOT_YET.lower()}"
+    )
+    cursor_lag: Annotated[Duration, AfterValidator(only())] | None = Field(
+        default=None, description=f"How far to read again below the cursor. {NOT_YET}"
+    )
+    on_duplicate_key: Annotated[Text, AfterValidator(only("fail"))] = Field(
+        default="fail", description=f"What to do with two rows of one key in an upsert. Other values: {NOT_YET.lower()}"
+    )
+    infer: Annotated[Text, AfterValidator(only())] | None = Field(
+        default=None, description=f"How types of a file's columns are inferred. {NOT_YET}"
+    )
+
+
+class PostgresStream(StreamKeys):
+    """One entry of `source.streams` with `use: postgres`."""
+
+    name: RelationName = Field(
+        description="Table, schema.table (parted at the first dot), a pattern as sales.*, or any name with `query`."
+    )
+    query: Sql | None = Field(default=None, description="One SELECT to load instead of a table.")
+    partition_key: Identifier | None = Field(
+        default=None, description="Integer column by whose ranges the stream is read in parallel. Default: chosen."
+    )
+    exclude: Patterns = Field(
+        default=(), description="Tables that a pattern in `name` shall leave out; `*` stands for anything."
+    )
+    indexes: Annotated[Literal["none", "source"], Word] = Field(
+        default="none", description="`source`: a table that is created gets the source's indexes."
+    )
+
+
+class FilesStream(StreamKeys):
+    """One entry of `source.streams` with `use: files`."""
+
+    name: RelationName = Field(description="Any name; the target is called so unless `target` is given.")
+    path: Text | None = Field(
+        default=None, description="File or glob, relative to the pipeline file. Default: the config's."
+    )
+    types: ColumnTypes = Field(default=(), description="PostgreSQL types of columns, instead of the inferred ones.")
+
+
+class Network(Section):
+    """Hosts a connector may reach."""
+
+    allowed_hosts: Texts | None = Field(
+        default=None, description="Checked against `config.host`; `*.domain` is allowed."
+    )
+
+
+class EnvironmentPermission(Section):
+    """Variables a connector may see."""
+
+    allowed_vars: Texts | None = Field(
+        default=None, description="Checked against the PG* variables that libpq would read."
+    )
+
+
+class FileSystem(Section):
+    """Folders a connector may open."""
+
+    allowed_preopens: Annotated[Texts, AfterValidator(only())] | None = Field(
+        default=None, description="Refused: a connector is not confined to folders here."
+    )
+
+
+class Permissions(Section):
+    """What a connector may do."""
+
+    network: Network = Field(default_factory=Network, description="Hosts it may reach.")
+    env: EnvironmentPermission = Field(default_factory=EnvironmentPermission, description="Variables it may see.")
+    fs: FileSystem = Field(default_factory=FileSystem, description="Folders it may open.")
+
+
+class Limits(Section):
+    """How much a connector may take."""
+
+    max_memory: Size | None = Field(default=None, description="Lowers `resources.max_memory`.")
+    timeout_seconds: Positive | None = Field(
+        default=None, description="Cancels the run after this many seconds; the least counts."
+    )
+
+
+class SourceKeys(Section):
+    """`source`, without what depends on the connector."""
+
+    permissions: Permissions | None = Field(default=None, description="Limits what the connector may do.")
+    limits: Limits | None = Field(default=None, description="Limits what the connector may take.")
+
+
+class PostgresSource(SourceKeys):
+    """`source` with `use: postgres`."""
+
+    use: Annotated[Literal["postgres", "source-postgres"], Word] = Field(description="The connector.")
+    config: PostgresSourceKeys = Field(description="The connector's own keys.")
+    streams: Annotated[tuple[PostgresStream, ...], BeforeValidator(as_list)] = Field(description="What to load.")
+
+
+class FilesSource(SourceKeys):
+    """`source` with `use: files`."""
+
+    use: Annotated[Literal["files"], Word] = Field(description="The connector.")
+    config: FilesSourceKeys = Field(default_factory=FilesSourceKeys, description="The connector's own keys.")
+    streams: Annotated[tuple[FilesStream, ...], BeforeValidator(as_list)] = Field(description="What to load.")
+
+
+class WorkerKeys(Section):
+    """The workers' own login."""
+
+    user: Text = Field(description="Role that the COPY writers log in as; it needs no right to create anything.")
+    password: SecretText | None = Field(default=None, description="Its password.")
+
+
+class DestinationKeys(ConnectionKeys):
+    """`destination.config`."""
+
+    schema_: Identifier = Field(default="public", alias="schema", description="Schema of targets that name none.")
+    worker: WorkerKeys | None = Field(default=None, description="The workers' own login. Default: the leader's.")
+    load_method: Annotated[Literal["copy", "insert"], Word] | None = Field(
+        default=None, description=f"{NO_EFFECT} rows are always loaded with COPY."
+    )
+    copy_flush_bytes: Size | None = Field(
+        default=None, description=f"{NO_EFFECT} `resources.max_memory` bounds the blocks."
+    )
+
+
+def _removed(value: Any) -> Any:
+    """The Rust tool's `add` meant `ignore` here."""
+    word = as_word(value)
+    return "ignore" if word == "add" else word
+
+
+class SchemaEvolution(Section):
+    """What may differ between source and target."""
+
+    new_column: Annotated[Literal["add", "ignore", "fail"], Word] = Field(
+        default="add", description="A column the target lacks."
+    )
+    removed_column: Annotated[Literal["ignore", "fail"], BeforeValidator(_removed)] = Field(
+        default="ignore", description="A column the source lacks."
+    )
+    type_change: Annotated[TypeChangePolicy, Word] = Field(default="fail", description="A column whose types differ.")
+    nullability_change: Annotated[NullabilityPolicy, Word] = Field(
+        default="allow", description="A column that may be NULL in the source alone."
+    )
+
+
+class Hooks(Section):
+    """SQL to run around a load."""
+
+    before_load: Annotated[Texts, AfterValidator(only(()))] = Field(default=(), description=f"Statements. {NOT_YET}")
+    after_load: Annotated[Texts, AfterValidator(only(()))] = Field(default=(), description=f"Statements. {NOT_YET}")
+
+
+class Destination(Section):
+    """`destination`."""
+
+    use: Annotated[Literal["postgres", "dest-postgres"], Word] = Field(description="The connector.")
+    config: DestinationKeys = Field(description="The connector's own keys.")
+    write_mode: Annotated[WriteMode, Word, AfterValidator(not_yet("upsert"))] = Field(
+        default="append",
+        description="`append` adds rows, `replace` swaps the whole content. `upsert` is not available in this version.",
+    )
+    primary_key: Names = Field(default=(), description="Key columns of every stream that names none.")
+    replace_strategy: Annotated[ReplaceStrategy, Word] = Field(
+        default="auto", description="How a replace is published: a new table swapped in, or rows exchanged in place."
+    )
+    append_strategy: Annotated[Literal["staged", "direct"], Word, AfterValidator(only("staged"))] = Field(
+        default="staged",
+        description="Whether an append goes through a stage. `direct` is not available in this version.",
+    )
+    schema_evolution: SchemaEvolution = Field(
+        default_factory=SchemaEvolution, description="What may differ between source and target."
+    )
+    publish_timeout: Duration = Field(default=600.0, description="How long to wait for locks when publishing.")
+    settle_timeout: Annotated[Duration, AfterValidator(only(30.0))] = Field(
+        default=30.0,
+        description=f"How long an incremental load waits for open transactions. Other values: {NOT_YET.lower()}",
+    )
+    publish: Annotated[Literal["each", "together"], Word, AfterValidator(only("each"))] = Field(
+        default="each", description="`each` stream is published by itself. `together` is not available in this version."
+    )
+    on_data_error: Annotated[Literal["fail", "skip", "dlq"], Word, AfterValidator(not_yet("skip", "dlq"))] = Field(
+        default="fail", description="What a bad row does. `skip` and `dlq` are not available in this version."
+    )
+    max_rejects: Annotated[Integer, AfterValidator(only(1000))] = Field(
+        default=1000, description=f"Rows that may be set aside. Other values: {NOT_YET.lower()}"
+    )
+    hooks: Hooks = Field(default_factory=Hooks, description=f"SQL to run around a load. {NOT_YET}")
+    permissions: Permissions | None = Field(default=None, description="Limits what the connector may do.")
+    limits: Limits | None = Field(default=None, description="Limits what the connector may take.")
+
+
+class Autotune(Section):
+    """Hints of the Rust tool."""
+
+    enabled: Flag | None = Field(default=None, description=f"{NO_EFFECT} sizes follow from the plan.")
+    parallelism: Annotated[Positive, AfterValidator(at_least(1, 1024))] | None = Field(
+        default=None, description="Used where `resources.parallelism` is auto. Also `pin_parallelism`."
+    )
+    partition_mode: Annotated[Literal["mod", "mod_hash", "range"], Word] | None = Field(
+        default=None, description=f"{NO_EFFECT} the source decides. Also `pin_source_partition_mode`."
+    )
+    flush_bytes: Size | None = Field(
+        default=None, description=f"{NO_EFFECT} `resources.max_memory` bounds the blocks. Also `pin_copy_flush_bytes`."
+    )
+
+
+def _unpinned(value: Any) -> Any:
+    """`autotune` with the keys' older names replaced."""
+    if not isinstance(value, dict):
+        return value  # the model refuses it
+    names = {
+        "pin_parallelism": "parallelism",
+        "pin_source_partition_mode": "partition_mode",
+        "pin_copy_flush_bytes": "flush_bytes",
+    }
+    return {names.get(str(key), str(key)): node for key, node in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+class ResourceKeys(Section):
+    """`resources`."""
+
+    parallelism: Parallelism = Field(
+        default=None, description="Number of workers of the run; `auto`: from cores and connections."
+    )
+    max_memory: Annotated[Size, AfterValidator(at_least(MEGABYTE))] = Field(
+        default=256 * MEGABYTE, description="Bound of what is in memory between reading and writing."
+    )
+    max_batch_bytes: Annotated[Size, AfterValidator(at_least(1024))] = Field(
+        default=64 * MEGABYTE, description="Bound of one batch."
+    )
+    checkpoint_interval_bytes: Size = Field(
+        default=64 * MEGABYTE, description="Size of a partition, the unit of commit and retry; 0: no bound."
+    )
+    checkpoint_interval_rows: Annotated[Integer, AfterValidator(only(0))] = Field(
+        default=0, description="Refused unless 0: partitions are bounded in bytes."
+    )
+    checkpoint_interval_seconds: Annotated[Integer, AfterValidator(only(0))] = Field(
+        default=0, description="Refused unless 0: partitions are bounded in bytes."
+    )
+    max_retries: Annotated[Count, AfterValidator(at_least(0, 1000))] = Field(
+        default=3, description="How often a partition or a publish may be tried again."
+    )
+    max_inflight_batches: Annotated[Integer, AfterValidator(at_least(1))] = Field(
+        default=16, description="Batches between a reader and its writer."
+    )
+    compression: Annotated[Literal["lz4", "zstd"], Word] | None = Field(
+        default=None, description=f"{NO_EFFECT} there is one process."
+    )
+    autotune: Annotated[Autotune, BeforeValidator(_unpinned)] | None = Field(
+        default=None, description="Hints of the Rust rapidbyte."
+    )
+
+
+class State(Section):
+    """`state`."""
+
+    backend: Annotated[Literal["sqlite", "postgres"], Word] | None = Field(
+        default=None, description=f"{NO_EFFECT} the ledger in the destination is used."
+    )
+    connection: SecretText | None = Field(
+        default=None, description=f"{NO_EFFECT} the ledger in the destination is used."
+    )
+
+
+class Dask(Section):
+    """`execution.dask`."""
+
+    address: Annotated[Text, AfterValidator(only())] | None = Field(default=None, description=f"Scheduler. {NOT_YET}")
+
+
+class Execution(Section):
+    """`execution`."""
+
+    engine: Annotated[Literal["threads", "dask"], Word, AfterValidator(not_yet("dask"))] = Field(
+        default="threads", description="Where workers run. `dask` is not available in this version."
+    )
+    dask: Dask | None = Field(default=None, description=f"The cluster. {NOT_YET}")
+
+
+def _transforms(value: Any) -> tuple[()]:
+    """The empty list: transforms are not there yet."""
+    if as_list(value):
+        raise fault("`transforms` is not available in this version")
+    return ()
+
+
+def _version(text: str) -> str:
+    if text != "1.0":
+        raise fault('the version must be "1.0"')
+    return text
+
+
+class PipelineOf(Section, Generic[Source]):
+    """A whole pipeline file, for one kind of source."""
+
+    version: Annotated[Text, AfterValidator(_version), WithJsonSchema({"const": "1.0"})] = Field(
+        description='Version of this format: "1.0", in quotes.'
+    )
+    pipeline: PipelineName = Field(description="Name of state, lease and receipts.")
+    source: Source = Field(description="Where rows come from.")
+    transforms: Annotated[
+        tuple[()],
+        PlainValidator(_transforms),
+        Kind("list"),
+        WithJsonSchema({"type": "array", "items": {"type": "object"}}),
+    ] = Field(default=(), description=f"What happens on the way. {NOT_YET}")
+    destination: Destination = Field(description="Where rows go.")
+    resources: ResourceKeys = Field(default_factory=ResourceKeys, description="How much the run may take.")
+    execution: Execution = Field(default_factory=Execution, description="Where workers run.")
+    state: State | None = Field(default=None, description=f"{NO_EFFECT} the ledger in the destination is used.")
+
+
+PostgresPipeline = PipelineOf[PostgresSource]
+FilesPipeline = PipelineOf[FilesSource]
+Pipeline = PostgresPipeline | FilesPipeline

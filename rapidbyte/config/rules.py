@@ -1,0 +1,234 @@
+"""Rules that concern several keys of a pipeline. Pure: sections that are valid in themselves -> findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rapidbyte.config.models import (
+    ConnectionKeys,
+    Destination,
+    FilesSource,
+    FilesSourceKeys,
+    FilesStream,
+    Limits,
+    Permissions,
+    PostgresSource,
+    PostgresStream,
+)
+from rapidbyte.config.problems import Finding, Path
+from rapidbyte.spec import MEGABYTE
+
+Stream = PostgresStream | FilesStream
+Connector = PostgresSource | FilesSource | Destination
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SSLMODE_IN_DSN = re.compile(r"(?:[?&\s]|^)sslmode\s*=\s*'?([a-z-]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sections:
+    """What of a document is valid in itself; None and left out where it is not."""
+
+    source: PostgresSource | FilesSource | None
+    """Its own `streams` may lack some; `streams` counts."""
+    streams: tuple[tuple[int, Stream], ...]
+    """With their positions in the file."""
+    destination: Destination | None
+    environment: Mapping[str, str]
+
+
+def check_rules(sections: Sections) -> Iterator[Finding]:
+    """Everything that does not go together."""
+    yield from _streams_together(sections)
+    for position, stream in sections.streams:
+        path: Path = ("source", "streams", position)
+        yield from _keys_in_columns(stream, sections.destination, path)
+        if isinstance(stream, PostgresStream):
+            yield from _pattern(stream, path)
+            yield from _query(stream, path)
+        else:
+            yield from _file(stream, sections.source, path)
+    if isinstance(sections.source, FilesSource):
+        yield from _file_options(sections.source.config)
+    for name, connector in (("source", sections.source), ("destination", sections.destination)):
+        if connector is not None:
+            yield from _connector(connector, (name,), sections.environment)
+
+
+def _streams_together(sections: Sections) -> Iterator[Finding]:
+    names: dict[str, int] = {}
+    targets: dict[str, str] = {}
+    for position, stream in sections.streams:
+        path: Path = ("source", "streams", position)
+        target = stream.target or stream.name
+        if stream.name in names:
+            yield Finding(
+                path=(*path, "name"),
+                message=f"a stream of this name stands at position {names[stream.name]} already",
+                hint="give each stream its own name; `query` streams may have any",
+            )
+        elif target in targets and "*" not in target:
+            where = (*path, "target") if stream.target else (*path, "name")
+            yield Finding(
+                path=where,
+                message=f"stream {targets[target]} writes this table already",
+                hint="give each stream its own target",
+            )
+        names.setdefault(stream.name, position)
+        targets.setdefault(target, stream.name)
+
+
+def _keys_in_columns(stream: Stream, destination: Destination | None, path: Path) -> Iterator[Finding]:
+    if not stream.columns:
+        return
+    inherited = destination.primary_key if destination is not None else ()
+    lacking = [name for name in stream.primary_key or inherited if name not in stream.columns]
+    if lacking:
+        where = "primary_key" if stream.primary_key else "columns"
+        yield Finding(
+            path=(*path, where),
+            message=f"`columns` lacks the primary key's {', '.join(lacking)}",
+            hint="add it to `columns`",
+        )
+    unknown = [name for name in stream.allow_lossy if name not in stream.columns]
+    if unknown:
+        yield Finding(path=(*path, "allow_lossy"), message=f"`columns` lacks {', '.join(unknown)}")
+
+
+def _pattern(stream: PostgresStream, path: Path) -> Iterator[Finding]:
+    is_pattern = "*" in stream.name and stream.query is None
+    target = stream.target or ""
+    if is_pattern and target and "*" not in target:
+        yield Finding(
+            path=(*path, "target"),
+            message="all tables of the pattern would be written to this one table",
+            hint='put a * where each table\'s name shall stand, as "raw.*"',
+        )
+    if "*" in target and not is_pattern:
+        yield Finding(path=(*path, "target"), message="a * in `target` needs a pattern in `name`")
+    if stream.exclude and not is_pattern:
+        yield Finding(path=(*path, "exclude"), message="`exclude` needs a pattern in `name`", hint="as sales.*")
+
+
+def _query(stream: PostgresStream, path: Path) -> Iterator[Finding]:
+    if stream.query is None:
+        return
+    if "*" in stream.name:
+        yield Finding(path=(*path, "name"), message="a stream with `query` has a name, not a pattern")
+    for key, is_given in (
+        ("where", stream.where is not None),
+        ("columns", bool(stream.columns)),
+        ("indexes", stream.indexes != "none"),
+    ):
+        if is_given:
+            yield Finding(
+                path=(*path, key), message=f"`{key}` does not go with `query`", hint="write it into the query"
+            )
+
+
+def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path: Path) -> Iterator[Finding]:
+    shared = source.config.path if isinstance(source, FilesSource) else None
+    if "*" in stream.name:
+        yield Finding(path=(*path, "name"), message="a stream of files has a name; the pattern belongs into `path`")
+    if stream.target is not None and "*" in stream.target:
+        yield Finding(path=(*path, "target"), message="a * in `target` needs a pattern in `name`")
+    if stream.path is None and shared is None and isinstance(source, FilesSource):
+        yield Finding(
+            path=path, message="the stream has no `path`", hint="give it one, or `source.config` a path for all"
+        )
+    if stream.path is not None and _REMOTE.match(stream.path):
+        yield Finding(path=(*path, "path"), message="remote files are not available in this version")
+
+
+def _file_options(config: FilesSourceKeys) -> Iterator[Finding]:
+    if config.path is not None and _REMOTE.match(config.path):
+        yield Finding(path=("source", "config", "path"), message="remote files are not available in this version")
+    if config.format != "parquet":
+        return
+    for key in ("delimiter", "quote", "escape", "header", "null_strings", "encoding", "skip"):
+        if key in config.model_fields_set:
+            yield Finding(path=("source", "config", key), message=f"`{key}` is an option of csv, not of parquet")
+
+
+def _connector(connector: Connector, path: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+    connection = connector.config if isinstance(connector.config, ConnectionKeys) else None
+    if connection is not None:
+        yield from _connection(connection, (*path, "config"))
+    if connector.permissions is not None:
+        yield from _permissions(connector.permissions, connection, (*path, "permissions"), environment)
+    if connector.limits is not None:
+        yield from _limits(connector.limits, (*path, "limits"))
+
+
+def _connection(config: ConnectionKeys, path: Path) -> Iterator[Finding]:
+    given = [
+        key
+        for key in (
+            "dsn",
+            "host",
+            "port",
+            "user",
+            "password",
+            "database",
+            "service",
+            "sslmode",
+            "sslrootcert",
+            "sslcert",
+            "sslkey",
+        )
+        if getattr(config, key) is not None
+    ]
+    if config.embedded is not None:
+        for key in given:
+            yield Finding(path=(*path, key), message=f"`{key}` does not go with `embedded`", hint="remove one of them")
+        return
+    if config.dsn is None:
+        return
+    text = config.dsn.reveal()
+    if not text.strip():
+        yield Finding(path=(*path, "dsn"), message="the connection string is empty")
+    if config.service is not None:
+        yield Finding(path=(*path, "service"), message="`service` does not go with `dsn`", hint="remove one of them")
+    mode = _SSLMODE_IN_DSN.search(text)
+    if mode is not None and config.sslmode is not None and mode[1] != config.sslmode:
+        yield Finding(
+            path=(*path, "sslmode"), message="`dsn` and `sslmode` contradict each other", hint="give sslmode once"
+        )
+
+
+def _permissions(
+    permissions: Permissions, connection: ConnectionKeys | None, path: Path, environment: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Restrictions of the Rust tool's sandbox: checked where they can be, refused where not, never ignored."""
+    hosts = permissions.network.allowed_hosts
+    if hosts is not None and (finding := _host(hosts, connection)):
+        yield Finding(path=(*path, "network", "allowed_hosts"), message=finding)
+    names = permissions.env.allowed_vars
+    if names is not None:
+        seen = sorted(name for name in environment if name.startswith("PG") and name not in names)
+        if seen:
+            message = f"libpq would read {', '.join(seen)}, which the list does not allow"
+            yield Finding(path=(*path, "env", "allowed_vars"), message=message, hint="unset it, or add it to the list")
+
+
+def _host(allowed: tuple[str, ...], connection: ConnectionKeys | None) -> str | None:
+    """Why the connection's host is not allowed; None where it is."""
+    if connection is None:
+        return "there is no host to check against the list"
+    if connection.embedded is not None:
+        return None
+    if connection.host is None or connection.dsn is not None:
+        return "the list can be checked against `host` alone: give host, user, database instead of dsn"
+    for pattern in (entry.strip() for entry in allowed):
+        if pattern.startswith("*.") and connection.host.endswith(pattern[1:]) and "*" not in pattern[1:]:
+            return None
+        if pattern == connection.host:
+            return None
+    return "the list does not allow the connection's `host`"
+
+
+def _limits(limits: Limits, path: Path) -> Iterator[Finding]:
+    if limits.max_memory is not None and limits.max_memory < MEGABYTE:
+        yield Finding(path=(*path, "max_memory"), message="less than 1mb does not suffice for a run")

@@ -1,0 +1,48 @@
+"""The JSON Schemas of the pipeline file and of the run's result."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+
+from rapidbyte.config.models import FilesSource, PipelineOf, PostgresSource
+from rapidbyte.result import CursorResult, RunResult, SchemaChangeResult, StreamResult
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_RENAMED: dict[str, dict[str, str]] = {
+    SchemaChangeResult.__name__: {"before": "from", "after": "to"},
+    CursorResult.__name__: {"low": "from", "high": "to"},
+}
+"""Keys that `to_document` renames, as Python does not allow `from` for a field."""
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """JSON Schema of a pipeline file, as an editor reads it: before `${NAME}` is replaced."""
+    schema = PipelineOf[PostgresSource | FilesSource].model_json_schema(by_alias=True)
+    return {"$schema": DIALECT, **schema, "title": "rapidbyte pipeline"}
+
+
+def result_schema() -> dict[str, Any]:
+    """JSON Schema of the document that a run prints. Every key is there always, except `sample`."""
+    schema = TypeAdapter(RunResult).json_schema(mode="serialization")
+    definitions = cast("dict[str, dict[str, Any]]", schema["$defs"])
+    for name, definition in definitions.items():
+        _close(definition, _RENAMED.get(name, {}), optional="sample" if name == StreamResult.__name__ else None)
+    stream = definitions[StreamResult.__name__]["properties"]
+    stream["sample"] = {"$ref": "#/$defs/SampleRows"}
+    _close(schema, {}, optional=None)
+    schema["properties"]["schema_version"] = {"const": RunResult.__dataclass_fields__["schema_version"].default}
+    return {"$schema": DIALECT, **schema, "title": "rapidbyte run result"}
+
+
+def _close(definition: dict[str, Any], renamed: dict[str, str], *, optional: str | None) -> None:
+    """Renames keys, makes all but one required, and allows no others."""
+    properties = {renamed.get(key, key): value for key, value in definition["properties"].items()}
+    for value in properties.values():
+        value.pop("title", None)
+        value.pop("default", None)
+    definition["properties"] = properties
+    definition["required"] = [key for key in properties if key != optional]
+    definition["additionalProperties"] = False
