@@ -275,7 +275,7 @@ def _columns(connection: PgConnection, profile: Profile) -> tuple[str, ...]:
         " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         (f"{SCHEMA}.{profile.name}",),
     ).fetchall()
-    return tuple(str(name) for (name,) in found)
+    return tuple(str(row[0]) for row in found)
 
 
 def _checksum(connection: PgConnection, profile: Profile, columns: Sequence[str]) -> str:

@@ -106,7 +106,8 @@ def to_text(report: BenchReport) -> str:
     table = "\n".join("  ".join(cells) for cells in aligned)
     head = (
         f"{report.profile}: {report.rows:,} rows, {report.bytes / 1024 / 1024:,.1f} MB on the wire, "
-        f"{report.iterations} iterations, interleaved, each verified by checksum\n{report.server}, {report.cores} cores\n"
+        f"{report.iterations} iterations, interleaved, each verified by checksum\n"
+        f"{report.server}, {report.cores} cores\n"
     )
     return "\n".join((head, table, *(("", *report.notes) if report.notes else ())))
 

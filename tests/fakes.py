@@ -1,0 +1,234 @@
+"""A source, a leader and a writer that live in memory: the ports' shapes without a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rapidbyte.contract import (
+    CopyTarget,
+    FlushSettings,
+    LoadReceipts,
+    PartitionReceipt,
+    ReplaceFacts,
+    ResumeFacts,
+    WriteContract,
+)
+from rapidbyte.errors import RapidbyteError
+from rapidbyte.metrics import Laps, ReadTimes
+from rapidbyte.model import Column, QualifiedName, Secret, ServerFacts
+from rapidbyte.partition import Partition, Whole
+from rapidbyte.pg.types import built_in
+from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
+from rapidbyte.ports import Block, BlockStream, FinalizeReport, PartitionRead, ReadPartition, Stop
+from rapidbyte.spec import Connection, DestinationSpec, PipelineSpec, PostgresSourceSpec, StreamSpec
+
+ID = Column(name="id", type=built_in("bigint"))
+FACTS = ServerFacts(version="18.0", version_number=180000, connections_left=50, identity="here/1")
+SESSION = (("TimeZone", "UTC"),)
+
+
+def copy_target(**changes: object) -> CopyTarget:
+    """A complete CopyTarget, with these fields changed."""
+    values: dict[str, object] = {
+        "load_id": "load-1",
+        "pipeline": "shop",
+        "stream": "orders",
+        "table": QualifiedName(schema="raw", name="stage"),
+        "columns": (ID,),
+        "wire": "binary-relay",
+        "receipts": QualifiedName(schema="_rapidbyte", name="receipts"),
+        "session": SESSION,
+        "login": Connection(host="db", password=Secret("canary")),
+    }
+    return CopyTarget(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def pipeline_spec(*names: str) -> PipelineSpec:
+    """A pipeline with these streams."""
+    return PipelineSpec(
+        pipeline="shop",
+        source=PostgresSourceSpec(connection=Connection(host="source")),
+        streams=tuple(StreamSpec(name=name) for name in names),
+        destination=DestinationSpec(connection=Connection(host="destination")),
+    )
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one partition of the fake source does: blocks, then perhaps a failure; `before` runs first."""
+
+    blocks: tuple[Block, ...] = (Block(data=b"row", rows=1, size=3),)
+    failure: BaseException | None = None
+    before: Callable[[Stop], None] | None = None
+
+
+class FakeRead:
+    """A PartitionRead over a script."""
+
+    times = ReadTimes(blocked_s=0.25, busy_s=0.75)
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def __iter__(self) -> Iterator[Block]:
+        yield from self._script.blocks
+        if self._script.failure is not None:
+            raise self._script.failure
+
+    @property
+    def row_count(self) -> int:
+        return sum(block.rows for block in self._script.blocks)
+
+
+def reader(scripts: dict[tuple[str, int], Script]) -> ReadPartition:
+    """Reads partitions as their scripts say."""
+
+    @contextmanager
+    def read(partition: Partition, stop: Stop, worker: int) -> Iterator[PartitionRead]:
+        script = scripts.get((partition.stream, partition.index), Script())
+        if script.before is not None:
+            script.before(stop)
+        yield FakeRead(script)
+
+    return read
+
+
+def write(target: CopyTarget, partition: Partition, blocks: BlockStream, *, worker: int, stop: Stop) -> PartitionReceipt:
+    """Takes every block and counts; commits nothing anywhere."""
+    target.require_complete()
+    laps = Laps()
+    size = sum(block.size for block in blocks)
+    laps.lap("write")
+    return PartitionReceipt(
+        load_id=target.load_id,
+        stream=target.stream,
+        partition=partition.index,
+        rows=blocks.row_count,
+        bytes=size,
+        times=laps.times(),
+    )
+
+
+class FakeSource:
+    """A source of so many partitions a stream."""
+
+    def __init__(self, partitions: int, scripts: dict[tuple[str, int], Script] | None = None) -> None:
+        self._partitions = partitions
+        self._scripts = scripts or {}
+        self.open_snapshots = 0
+
+    def facts(self) -> ServerFacts:
+        return ServerFacts(version="17.0", version_number=170000, connections_left=50, identity="there/1")
+
+    def describe(self, streams: tuple[StreamSpec, ...]) -> tuple[StreamShape, ...]:
+        return tuple(
+            StreamShape(
+                spec=spec,
+                kind="table",
+                relation=QualifiedName(schema="public", name=spec.name),
+                columns=(ID,),
+                estimated_bytes=1000,
+            )
+            for spec in streams
+        )
+
+    def discover(self) -> tuple[StreamShape, ...]:
+        return ()
+
+    @contextmanager
+    def snapshot(self, streams: tuple[StreamPlan, ...]) -> Iterator[FakeSource]:
+        self.open_snapshots += 1
+        try:
+            yield self
+        finally:
+            self.open_snapshots -= 1
+
+    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
+        return tuple(
+            Partition(stream=stream.name, index=index, range=Whole()) for index in range(self._partitions)
+        )
+
+    def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
+        return reader(self._scripts)
+
+    def checksum(self, stream: StreamPlan) -> str:
+        return "checksum of the source"
+
+    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+        return (("1",), (None,))[:limit]
+
+    def require_alive(self) -> None:
+        return
+
+
+@dataclass
+class FakeLeader:
+    """A leader that notes what it was asked to do, in order. `failures` maps (step, stream) to what it raises."""
+
+    failures: dict[tuple[str, str], RapidbyteError] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    ddl_race_retries: int = 0
+    threads: set[str] = field(default_factory=set)
+
+    def _call(self, step: str, stream: str) -> None:
+        self.calls.append((step, stream))
+        self.threads.add(threading.current_thread().name)
+        if (step, stream) in self.failures:
+            raise self.failures[step, stream]
+
+    def facts(self) -> ServerFacts:
+        return FACTS
+
+    def plan_stream(self, order: int, shape: StreamShape) -> StreamPlan:
+        self._call("plan", shape.spec.name)
+        return StreamPlan(
+            order=order,
+            shape=shape,
+            target=QualifiedName(schema="raw", name=shape.spec.name),
+            write_mode="replace",
+            publish="swap",
+            publish_reason="because",
+            wire="binary-relay",
+            columns=(ColumnPlan(source=ID, target=ID, conversion="identical"),),
+            primary_key=(),
+            replace=ReplaceFacts(target_exists=True),
+            statements=(),
+        )
+
+    def check_privileges(self, plan: RunPlan) -> None:
+        return
+
+    def prepare_stream(self, plan: RunPlan, stream: StreamPlan, run_id: str) -> WriteContract:
+        self._call("prepare", stream.name)
+        return WriteContract(
+            run_id=run_id,
+            load_id=f"load-{stream.name}",
+            pipeline=plan.pipeline,
+            stream=stream.name,
+            target=stream.target,
+            stage=QualifiedName(schema="raw", name=f"stage_{stream.name}"),
+            columns=(ID,),
+            write_mode=stream.write_mode,
+            publish=stream.publish,
+            primary_key=(),
+            copy=copy_target(load_id=f"load-{stream.name}", stream=stream.name),
+            flush=FlushSettings(),
+            checkpoint_interval_bytes=plan.checkpoint_interval_bytes,
+            replace=stream.replace,
+            resume=ResumeFacts(),
+        )
+
+    def finalize_stream(
+        self, contract: WriteContract, receipts: LoadReceipts, *, expected_checksum: str | None, checksum: bool
+    ) -> FinalizeReport:
+        self._call("finalize", contract.stream)
+        return FinalizeReport(load_id=contract.load_id, publish=contract.publish, rows=receipts.rows)
+
+    def discard_stream(self, contract: WriteContract) -> None:
+        self._call("discard", contract.stream)
+
+    def close(self) -> None:
+        self.calls.append(("close", ""))
