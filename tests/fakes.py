@@ -96,7 +96,9 @@ def reader(scripts: dict[tuple[str, int], Script]) -> ReadPartition:
     return read
 
 
-def write(target: CopyTarget, partition: Partition, blocks: BlockStream, *, worker: int, stop: Stop) -> PartitionReceipt:
+def write(
+    target: CopyTarget, partition: Partition, blocks: BlockStream, *, worker: int, stop: Stop
+) -> PartitionReceipt:
     """Takes every block and counts; commits nothing anywhere."""
     target.require_complete()
     laps = Laps()
@@ -147,9 +149,7 @@ class FakeSource:
             self.open_snapshots -= 1
 
     def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
-        return tuple(
-            Partition(stream=stream.name, index=index, range=Whole()) for index in range(self._partitions)
-        )
+        return tuple(Partition(stream=stream.name, index=index, range=Whole()) for index in range(self._partitions))
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         return reader(self._scripts)

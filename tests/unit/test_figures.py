@@ -1,0 +1,84 @@
+"""Figures are added up from what was measured; the verdict follows the workers' time."""
+
+from __future__ import annotations
+
+import pytest
+
+from rapidbyte.contract import PartitionReceipt, WorkerReport
+from rapidbyte.engine.figures import shares, verdict, workers_summary
+from rapidbyte.metrics import Laps, ReadTimes, WorkTimes
+
+
+def report(
+    worker: int = 0,
+    *,
+    started: float = 0.0,
+    rows: int = 10,
+    times: WorkTimes | None = None,
+    read: ReadTimes | None = None,
+    blocked: float = 0.0,
+) -> WorkerReport:
+    spent = times or WorkTimes()
+    return WorkerReport(
+        receipt=PartitionReceipt(
+            load_id="l", stream="s", partition=0, rows=rows, bytes=rows, times=spent, write_blocked_s=blocked
+        ),
+        worker=worker,
+        started_s=started,
+        ended_s=started + spent.total_s,
+        times=spent,
+        read=read or ReadTimes(),
+        bytes_read=rows,
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "read", "blocked", "expected"),
+    [
+        (WorkTimes(wait_source_s=9, write_s=1), ReadTimes(blocked_s=9, busy_s=1), 0.5, "source"),
+        (WorkTimes(wait_source_s=9, write_s=1), ReadTimes(blocked_s=1, busy_s=9), 0.5, "client"),
+        (WorkTimes(wait_source_s=1, encode_s=8, write_s=1), ReadTimes(blocked_s=1), 0.5, "client"),
+        (WorkTimes(wait_source_s=1, write_s=6, commit_s=3), ReadTimes(blocked_s=1), 6.0, "destination"),
+        (WorkTimes(wait_source_s=5, write_s=5), ReadTimes(blocked_s=1), 5.0, "balanced"),
+    ],
+)
+def test_the_verdict_names_the_side_that_the_workers_waited_for(
+    times: WorkTimes, read: ReadTimes, blocked: float, expected: str
+) -> None:
+    """Waiting for a reader that is itself busy is the client's; a blocked socket is the destination's."""
+    found = verdict([report(times=times, read=read, blocked=blocked)])
+    assert found is not None
+    assert found.bottleneck == expected
+    assert found.shares.source + found.shares.client + found.shares.destination == pytest.approx(1)
+
+
+def test_nothing_measured_is_no_verdict() -> None:
+    """Not known is None, never 0."""
+    assert verdict([]) is None
+    assert shares([report()]) is None
+    summary = workers_summary([], 2)
+    assert (summary.count, summary.active_ratio, summary.rows_skew_ratio, summary.rows_min) == (2, None, None, None)
+
+
+def test_skew_is_least_over_most_and_gaps_between_partitions_are_waiting() -> None:
+    """Worker 0 has 30 rows in two partitions with a gap of 2 s, worker 1 has 15."""
+    first = report(0, rows=10, started=0, times=WorkTimes(write_s=1))
+    second = report(0, rows=20, started=3, times=WorkTimes(write_s=2))
+    other = report(1, rows=15, started=0, times=WorkTimes(write_s=1.5))
+    summary = workers_summary([second, other, first], 2)
+    assert (summary.rows_min, summary.rows_max, summary.rows_skew_ratio) == (15, 30, 0.5)
+    assert summary.active_s == pytest.approx(4.5)
+    assert summary.wait_s == pytest.approx(2.0)
+    assert summary.active_skew_ratio == pytest.approx(0.5)
+
+
+def test_laps_cover_the_time_that_was_observed_but_for_what_was_skipped() -> None:
+    """Every moment is booked once: the sum of the laps is the clock's own span."""
+    laps = Laps()
+    laps.lap("connect")
+    laps.lap("write")
+    laps.skip()
+    laps.lap("write")
+    times = laps.times()
+    assert times.total_s == pytest.approx(times.connect_s + times.write_s)
+    assert times.total_s <= laps._last - laps.started_at
