@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import queue
 import sys
@@ -109,6 +108,8 @@ class Console:
         if (self.quiet and level != "error") or (level == "debug" and not self.verbosity):
             return
         if self.log_format == "json":
+            import json
+
             moment = datetime.now(UTC).isoformat(timespec="milliseconds")
             line = json.dumps({"at": moment, "level": level, "message": shown(message), **(fields or {})})
             self._put(line.replace("\x7f", "\\u007f"))

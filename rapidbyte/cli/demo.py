@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +52,9 @@ def demo(
     output: OutputOption = ResultFormat.text,
 ) -> int:
     """Load real data into an embedded PostgreSQL, copy it to a second database, show both results."""
+    import shutil
+    import tempfile
+
     from rapidbyte.cli.run import wants_text
     from rapidbyte.pg.embedded import start_embedded, stop_embedded
 
@@ -105,8 +105,10 @@ def _tell_errors(console: Console, results: list[RunResult]) -> int:
 
 def load_files_yaml(paths: DemoPaths, data: Path) -> str:
     """The first pipeline: five files into database `flights`."""
+    from rapidbyte.report.overview import yaml_text
+
     streams = "".join(
-        f"    - name: {name}\n      path: {json.dumps(str(data / file))}\n"
+        f"    - name: {name}\n      path: {yaml_text(str(data / file))}\n"
         + (f"      primary_key: [{key}]\n" if key else "")
         for name, file, key in FILES
     )
@@ -122,7 +124,7 @@ source:
 destination:
   use: postgres
   config:
-    embedded: {{data_dir: {json.dumps(str(paths.server))}, database: flights}}
+    embedded: {{data_dir: {yaml_text(str(paths.server))}, database: flights}}
     schema: public
   write_mode: replace              # run it again: readers see the old rows, then the new ones
 """
@@ -130,7 +132,9 @@ destination:
 
 def copy_tables_yaml(paths: DemoPaths) -> str:
     """The second pipeline: the tables of database `flights` into database `warehouse`."""
-    server = json.dumps(str(paths.server))
+    from rapidbyte.report.overview import yaml_text
+
+    server = yaml_text(str(paths.server))
     streams = "".join(f"    - name: {name}\n" for name, _, _ in FILES)
     return f"""\
 # The same tables from one PostgreSQL database to another: COPY bytes, undecoded.

@@ -19,9 +19,11 @@ FILE_NAME = "pipeline.yaml"
 def init(
     context: typer.Context,
     origin: Annotated[
-        str | None, typer.Option("--from", metavar="DSN-or-path", help="Where rows come from: a DSN, or a file.")
-    ] = None,
-    goal: Annotated[str | None, typer.Option("--to", metavar="DSN", help="Where rows go: a DSN.")] = None,
+        str, typer.Option("--from", metavar="DSN-or-path", help="Where rows come from: a DSN, or files.")
+    ] = "postgresql://user@localhost/source",
+    goal: Annotated[
+        str, typer.Option("--to", metavar="DSN", help="Where rows go: a DSN, or embedded.")
+    ] = "postgresql://user@localhost/warehouse",
     force: Annotated[bool, typer.Option("--force", help=f"Overwrite {FILE_NAME}.")] = False,
 ) -> int:
     """Write a commented pipeline.yaml into the current folder."""

@@ -23,16 +23,10 @@ def schema(
     name: Annotated[SchemaName, typer.Argument(help="The pipeline file, or the result of a run.")],
 ) -> int:
     """Print the JSON Schema of the pipeline file or of the result."""
+    from rapidbyte.config.schema import pipeline_schema, result_schema
     from rapidbyte.report.document import document_text
 
     console: Console = context.obj
-    if name is SchemaName.pipeline:
-        from rapidbyte.config import json_schema
-
-        document = json_schema()
-    else:
-        from rapidbyte.report.schema import result_schema
-
-        document = result_schema()
-    console.require_print(document_text(document))
+    describe = pipeline_schema if name is SchemaName.pipeline else result_schema
+    console.require_print(document_text(describe()))
     return 0

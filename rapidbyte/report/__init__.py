@@ -4,6 +4,5 @@ escape    what may be shown on a terminal or in a log line
 summary   RunResult -> the table and the sentences under it
 failure   RapidbyteError -> the lines that tell it
 document  RunResult, RunPlan, CheckReport, StreamShape -> JSON
-schema    the JSON Schema of the result, read off its dataclasses
 overview  RunPlan, CheckReport, StreamShape -> text, YAML
 """
