@@ -61,3 +61,35 @@ class Partition:
     stream: str
     index: int
     range: PartitionRange
+
+
+def ctid_ranges(relation: QualifiedName, *, blocks: int, blocks_per_range: int) -> tuple[CtidRange, ...]:
+    """Ranges of `blocks_per_range` heap blocks that cover the leaf, the last one open: at least one range.
+
+    Every block number from 0 upwards is in exactly one of them, also those that the leaf has not got yet. The last
+    range has the remainder, so that it is never a sliver: it holds up to one and a half ranges.
+    """
+    step = max(1, blocks_per_range)
+    count = max(1, (blocks + step // 2) // step)
+    bounds = [index * step for index in range(count)]
+    return tuple(
+        CtidRange(relation=relation, low_block=low, high_block=high)
+        for low, high in zip(bounds, [*bounds[1:], None], strict=True)
+    )
+
+
+def key_ranges(column: str, *, minimum: int | None, maximum: int | None, count: int) -> tuple[KeyRange, ...]:
+    """`count` ranges of equal width between two keys, fewer where there are fewer keys: at least one range.
+
+    Every integer is in exactly one of them, also beyond `minimum` and `maximum`; NULL keys are in the first. Both are
+    None where the stream has no key that is not NULL.
+    """
+    if minimum is None or maximum is None:
+        return (KeyRange(column=column, low=None, high=None, with_nulls=True),)
+    span = maximum - minimum + 1
+    count = max(1, min(count, span))
+    inner = [minimum + span * index // count for index in range(1, count)]
+    return tuple(
+        KeyRange(column=column, low=low, high=high, with_nulls=low is None)
+        for low, high in zip([None, *inner], [*inner, None], strict=True)
+    )

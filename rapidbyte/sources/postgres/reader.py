@@ -1,0 +1,226 @@
+"""One partition, read: COPY TO STDOUT inside the run's snapshot, bytes handed on as they came."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+
+from rapidbyte.errors import InternalError, SourceError
+from rapidbyte.metrics import ReadTimes
+from rapidbyte.model import Wire, session_name
+from rapidbyte.partition import Partition
+from rapidbyte.pg.copy import CopyOut
+from rapidbyte.pg.session import SESSION, PgConnection, begin, connect, translated
+from rapidbyte.ports import Block, Stop
+from rapidbyte.sources.postgres.select import StreamRead, lock_statements, select
+from rapidbyte.spec import Connection
+
+CANCEL_SECONDS = 5.0
+"""How long a reader that stops waits for the server to end its COPY; then it just leaves."""
+
+LOCK_SECONDS = 10
+"""How long a reader waits for a lock that the snapshot's holder has. It waits only behind somebody who wants the
+table for himself and who waits for the holder: for ever, then."""
+
+LOCKS_PER_SESSION = 200
+"""A reader locks all tables of the run when it begins, as long as there are no more than these: the server's lock
+table has room for 64 a connection. With more, it locks those of the stream it reads."""
+
+_COPY_OPTIONS: dict[Wire, sql.SQL] = {
+    "binary-relay": sql.SQL("FORMAT binary"),
+    "text-relay": sql.SQL("FORMAT text, ENCODING 'UTF8'"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTask:
+    """All that a reader of one stream needs. Picklable."""
+
+    connection: Connection
+    pipeline: str
+    snapshot_id: str
+    search_path: str
+    """For the user's SQL, as `search_path` takes it."""
+    read: StreamRead
+    locks: tuple[StreamRead, ...]
+    """What to lock when a session begins."""
+    wire: Wire
+    block_bytes: int
+
+
+class ReaderSessions:
+    """Sessions in the snapshot, kept from one partition to the next, so that what they have locked stays locked.
+
+    A session that came later could wait for ever: behind a TRUNCATE that waits for the snapshot's holder, which waits
+    for its readers. One per worker, closed by `close`; in another process (it pickles) a set of its own, empty at
+    first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[int, PgConnection] = {}
+        self._closed = False
+
+    def __reduce__(self) -> tuple[type[ReaderSessions], tuple[()]]:
+        return (ReaderSessions, ())
+
+    def take(self, worker: int) -> PgConnection | None:
+        """The session that this worker gave back; None where it has none."""
+        with self._lock:
+            return self._idle.pop(worker, None)
+
+    def give_back(self, worker: int, connection: PgConnection) -> None:
+        """Keeps a session whose COPY has ended."""
+        with self._lock:
+            if not self._closed and worker not in self._idle:
+                self._idle[worker] = connection
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Closes all sessions that are not in use; the others are closed when they are given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, {}
+        for connection in idle.values():
+            connection.close()
+
+
+class PartitionBlocks:
+    """The blocks of one partition, in order; afterwards `row_count` is the server's own count of its rows."""
+
+    def __init__(self, copy: CopyOut, *, binary: bool, doing: str) -> None:
+        self._copy = copy
+        self._binary = binary
+        self._doing = doing
+        self._seconds = 0.0
+        self._rows = 0
+
+    @property
+    def finished(self) -> bool:
+        """The server has sent everything and said so."""
+        return self._copy.row_count is not None
+
+    @property
+    def row_count(self) -> int:
+        """The server's count. Raises InternalError before the end, or when other rows than these were handed on."""
+        if self._copy.row_count != self._rows:
+            raise InternalError(
+                f"{self._rows} rows were handed on while {self._doing}, the server counts {self._copy.row_count}",
+                code="row_count",
+            )
+        return self._rows
+
+    @property
+    def times(self) -> ReadTimes:
+        """Seconds so far, without those in which nobody asked for the next block."""
+        blocked = self._copy.blocked_s
+        return ReadTimes(blocked_s=blocked, busy_s=max(0.0, self._seconds - blocked))
+
+    def __iter__(self) -> Iterator[Block]:
+        # The trailer of binary COPY is a message of its own, and no row. Nobody knows which block it will be in, so
+        # it is taken off the first: a row counts as ended when the next message is there.
+        spare = 1 if self._binary else 0
+        with translated("source", self._doing):
+            started = time.monotonic()
+            for data, messages in self._copy:
+                self._seconds += time.monotonic() - started
+                self._rows += messages - spare
+                yield Block(data=data, rows=messages - spare, size=len(data))
+                spare = 0
+                started = time.monotonic()
+            self._seconds += time.monotonic() - started
+
+
+@contextmanager
+def read_partition(
+    task: ReadTask, sessions: ReaderSessions, partition: Partition, stop: Stop, worker: int
+) -> Generator[PartitionBlocks]:
+    """A partition's blocks. Entered with a session in the run's snapshot; left early, the server's work is cancelled.
+
+    Raises SourceError, PrivilegeError, CancelledError.
+    """
+    doing = f"reading {task.read.relation or task.read.stream}"
+    connection = sessions.take(worker) or open_session(task, worker)
+    finished = False
+    try:
+        with translated("source", doing):
+            set_search_path(connection, task)
+        statement = sql.SQL("COPY ({}) TO STDOUT ({})").format(
+            select(task.read, partition.range), _COPY_OPTIONS[task.wire]
+        )
+        copy = CopyOut(connection, statement, block_bytes=task.block_bytes, stop=stop, doing=doing)
+        blocks = PartitionBlocks(copy, binary=task.wire == "binary-relay", doing=doing)
+        yield blocks
+        finished = blocks.finished
+    finally:
+        if finished:
+            sessions.give_back(worker, connection)
+        else:
+            abandon(connection)
+
+
+def open_session(task: ReadTask, worker: int) -> PgConnection:
+    """A session in the run's snapshot, with the tables locked. The caller closes it."""
+    connection = connect(
+        task.connection, side="source", application_name=session_name(f"reader-{worker}", task.pipeline)
+    )
+    try:
+        with translated("source", "joining the snapshot"):
+            enter_snapshot(connection, task)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def enter_snapshot(connection: PgConnection, task: ReadTask) -> None:
+    """Begins a transaction that sees what the snapshot's holder sees, and locks what it has locked."""
+    begin(connection, SESSION, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(task.snapshot_id)))
+    except (psycopg.errors.InvalidParameterValue, psycopg.errors.ObjectNotInPrerequisiteState) as error:
+        raise snapshot_lost() from error
+    connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (task.search_path,))
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
+    try:
+        for statement in lock_statements(task.locks):
+            connection.execute(statement)
+    except psycopg.errors.LockNotAvailable as error:
+        raise SourceError(
+            "another session waits to have a table of this run for itself (TRUNCATE, ALTER TABLE, VACUUM FULL)",
+            code="lock_not_available",
+            hint="it came between the snapshot and its first readers: run again",
+            sqlstate=error.sqlstate,
+        ) from error
+    connection.execute("SET LOCAL lock_timeout = 0")
+
+
+def set_search_path(connection: PgConnection, task: ReadTask) -> None:
+    """The role's own search_path for the user's SQL, nothing but the system's for ours; for this transaction."""
+    path = task.search_path if task.read.runs_user_sql else "pg_catalog"
+    connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
+
+
+def snapshot_lost() -> SourceError:
+    """The error of a run whose snapshot is gone."""
+    return SourceError(
+        "the source's snapshot is gone: the session that held it has ended",
+        code="snapshot_lost",
+        hint="run again; nothing of the streams that were under way is published",
+    )
+
+
+def abandon(connection: PgConnection) -> None:
+    """Closes a session, and ends what the server still does for it."""
+    with suppress(psycopg.Error):
+        if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            connection.cancel_safe(timeout=CANCEL_SECONDS)
+    connection.close()

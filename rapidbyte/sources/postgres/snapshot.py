@@ -1,0 +1,273 @@
+"""One consistent view of the source, and the session that holds it open."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
+
+import psycopg
+from psycopg import sql
+
+from rapidbyte.errors import SourceError
+from rapidbyte.model import session_name
+from rapidbyte.partition import KeyRange, Partition, PartitionRange, Whole, ctid_ranges, key_ranges
+from rapidbyte.pg.catalog import Leaf, Relation, columns_of, find_relations, integer_keys, leaves_of, sizes_of
+from rapidbyte.pg.checksum import checksum_query
+from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, translated
+from rapidbyte.plan import RunPlan, StreamPlan
+from rapidbyte.ports import ReadPartition
+from rapidbyte.sources.postgres.reader import (
+    LOCKS_PER_SESSION,
+    ReaderSessions,
+    ReadTask,
+    open_session,
+    read_partition,
+    snapshot_lost,
+)
+from rapidbyte.sources.postgres.select import StreamRead, conditions, lock_statements, relation_of, select, stream_read
+from rapidbyte.sources.postgres.split import Split, choose_split
+from rapidbyte.spec import Connection
+
+LOCK_TRIES = 10
+"""How often the locks are taken again because a partition was attached meanwhile."""
+
+HOLDER_LOCK_TIMEOUT = "60s"
+"""How long the holder waits for a table that somebody else has for himself."""
+
+
+@contextmanager
+def hold_snapshot(
+    connection: Connection, *, pipeline: str, search_path: str, streams: tuple[StreamPlan, ...]
+) -> Generator[PostgresSnapshot]:
+    """Locks all that the streams read, then exports a snapshot, and keeps both until it is left.
+
+    The holder's own transaction is READ COMMITTED: its locks are complete before the snapshot is taken, and it sees
+    partitions that were attached meanwhile. Raises SourceError.
+    """
+    reads = tuple(map(stream_read, streams))
+    sessions = ReaderSessions()
+    holder = connect(connection, side="source", application_name=session_name("reader-0", pipeline))
+    with closing(holder), closing(sessions):
+        with translated("source", "taking the snapshot"):
+            begin(holder, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ ONLY")
+            relations, leaves = _lock(holder, reads, search_path)
+            _require_unchanged(holder, streams, relations)
+            row = holder.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
+        if row is None:
+            raise snapshot_lost()
+        yield PostgresSnapshot(
+            holder=holder,
+            connection=connection,
+            pipeline=pipeline,
+            search_path=search_path,
+            snapshot_id=row[0],
+            reads=reads,
+            relations=relations,
+            leaves=leaves,
+            sessions=sessions,
+        )
+
+
+Relations = dict[str, Relation]
+"""By the stream's name; queries have none."""
+Leaves = dict[str, tuple[Leaf, ...]]
+"""By the stream's name."""
+
+
+def _lock(holder: PgConnection, reads: Sequence[StreamRead], search_path: str) -> tuple[Relations, Leaves]:
+    """Takes the locks; returns what was found under them. Raises SourceError where a relation is gone."""
+    found = _look_up(holder, reads)
+    for _ in range(LOCK_TRIES):
+        _take_locks(holder, reads, search_path)
+        locked, found = found, _look_up(holder, reads)
+        if locked == found:
+            return found
+    raise SourceError(
+        "partitions are attached or detached all the time: the tables cannot be locked as a whole",
+        code="source_changed",
+        hint="run again",
+    )
+
+
+def _take_locks(holder: PgConnection, reads: Sequence[StreamRead], search_path: str) -> None:
+    holder.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(HOLDER_LOCK_TIMEOUT)))
+    holder.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (search_path,))
+    try:
+        for statement in lock_statements(reads):
+            holder.execute(statement)
+    except psycopg.errors.LockNotAvailable as error:
+        raise SourceError(
+            f"another session has a table of this run for itself, for longer than {HOLDER_LOCK_TIMEOUT}",
+            code="lock_not_available",
+            hint="pg_locks and pg_blocking_pids() name it; run again when it has ended",
+            sqlstate=error.sqlstate,
+        ) from error
+    holder.execute("SET LOCAL search_path = pg_catalog")
+    holder.execute("SET LOCAL lock_timeout = 0")
+
+
+def _look_up(holder: PgConnection, reads: Sequence[StreamRead]) -> tuple[Relations, Leaves]:
+    names = {read.stream: read.relation for read in reads if read.relation is not None}
+    known = find_relations(holder, list(names.values()))
+    gone = [str(name) for name in names.values() if name not in known]
+    if gone:
+        raise SourceError(
+            f"{', '.join(gone)} existed a moment ago and does no more", code="source_changed", hint="run again"
+        )
+    relations = {stream: known[name] for stream, name in names.items()}
+    leaves = leaves_of(holder, [relation.oid for relation in relations.values()])
+    return relations, {stream: leaves[relation.oid] for stream, relation in relations.items()}
+
+
+def _require_unchanged(holder: PgConnection, streams: Sequence[StreamPlan], relations: Relations) -> None:
+    """Raises SourceError where a column is not any more what the plan says (F6)."""
+    now = columns_of(holder, [relation.oid for relation in relations.values()])
+    for stream in streams:
+        if stream.name not in relations:
+            continue
+        types = {known.column.name: known.column.type for known in now[relations[stream.name].oid]}
+        changed = [
+            column.source.name for column in stream.columns if types.get(column.source.name) != column.source.type
+        ]
+        if changed:
+            raise SourceError(
+                f"{stream.shape.relation}: column {', '.join(changed)} has changed since the plan was made",
+                code="source_changed",
+                hint="run again",
+                stream=stream.name,
+                table=str(stream.shape.relation),
+            )
+
+
+class PostgresSnapshot:
+    """`ports.Snapshot` of a PostgreSQL server. Used by one thread; its readers by any."""
+
+    def __init__(
+        self,
+        *,
+        holder: PgConnection,
+        connection: Connection,
+        pipeline: str,
+        search_path: str,
+        snapshot_id: str,
+        reads: tuple[StreamRead, ...],
+        relations: Relations,
+        leaves: Leaves,
+        sessions: ReaderSessions,
+    ) -> None:
+        self._holder = holder
+        self._connection = connection
+        self._pipeline = pipeline
+        self._search_path = search_path
+        self._snapshot_id = snapshot_id
+        self._reads = {read.stream: read for read in reads}
+        self._relations = relations
+        self._leaves = leaves
+        self._sessions = sessions
+
+    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
+        """Every row of the stream in exactly one of them; sizes and bounds are asked for now. At least one."""
+        with translated("source", f"splitting {stream.name}"):
+            split = self._split(stream)
+            if split.method == "ctid":
+                ranges: Sequence[PartitionRange] = self._block_ranges(stream, partition_bytes)
+            elif split.key is not None:
+                ranges = self._key_ranges(stream, split.key, partition_bytes)
+            else:
+                ranges = [Whole()]
+        return tuple(Partition(stream=stream.name, index=index, range=part) for index, part in enumerate(ranges))
+
+    def _split(self, stream: StreamPlan) -> Split:
+        relation = self._relations.get(stream.name)
+        keys = integer_keys(self._holder, [relation.oid]) if relation is not None else {}
+        return choose_split(
+            kind=stream.shape.kind,
+            root_oid=relation.oid if relation is not None else None,
+            leaves=self._leaves.get(stream.name, ()),
+            version_number=self._holder.info.server_version,
+            partition_key=stream.shape.spec.partition_key,
+            indexed_key=keys.get(relation.oid) if relation is not None else None,
+        )
+
+    def _block_ranges(self, stream: StreamPlan, partition_bytes: int) -> list[PartitionRange]:
+        leaves = self._leaves[stream.name]
+        sizes = sizes_of(self._holder, [leaf.oid for leaf in leaves])
+        ranges: list[PartitionRange] = []
+        for leaf in leaves:
+            size = sizes[leaf.oid]
+            if leaf.is_heap:
+                step = size.blocks * partition_bytes // max(1, size.bytes)
+                ranges += ctid_ranges(leaf.name, blocks=size.blocks, blocks_per_range=step)
+            else:
+                ranges.append(Whole(relation=leaf.name))
+        return ranges
+
+    def _key_ranges(self, stream: StreamPlan, key: str, partition_bytes: int) -> tuple[KeyRange, ...]:
+        """Equal widths between the least and the greatest key as they are now; the outer ranges are open anyway."""
+        read = self._reads[stream.name]
+        size = stream.shape.estimated_bytes
+        count = max(1, -(-size // partition_bytes)) if size is not None else 1
+        statement = sql.SQL("SELECT pg_catalog.min({key}), pg_catalog.max({key}) FROM {relation}").format(
+            key=sql.Identifier(key), relation=relation_of(read)
+        )
+        where = conditions(read, Whole())
+        if where:
+            statement += sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(where))
+        if read.runs_user_sql:
+            self._holder.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (self._search_path,))
+        row = self._holder.execute(statement).fetchone()
+        self._holder.execute("SET LOCAL search_path = pg_catalog")
+        minimum, maximum = row if row is not None else (None, None)
+        return key_ranges(key, minimum=minimum, maximum=maximum, count=count)
+
+    def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
+        """The function that reads one of the stream's partitions, in this snapshot, from any thread."""
+        return functools.partial(read_partition, self._task(stream, block_bytes=plan.flush.block_bytes), self._sessions)
+
+    def _task(self, stream: StreamPlan, *, block_bytes: int) -> ReadTask:
+        read = self._reads[stream.name]
+        locked = sum(max(1, len(self._leaves.get(each, ()))) for each in self._reads)
+        return ReadTask(
+            connection=self._connection,
+            pipeline=self._pipeline,
+            snapshot_id=self._snapshot_id,
+            search_path=self._search_path,
+            read=read,
+            locks=tuple(self._reads.values()) if locked <= LOCKS_PER_SESSION else (read,),
+            wire=stream.wire,
+            block_bytes=block_bytes,
+        )
+
+    def checksum(self, stream: StreamPlan) -> str | None:
+        """`count:sum:sum` of the stream's rows in this snapshot; see `pg.checksum`."""
+        read = self._reads[stream.name]
+        rows = sql.SQL("({}) AS rows").format(select(read, Whole()))
+        found = self._ask(stream, checksum_query(rows, read.columns), f"computing the checksum of {stream.name}")
+        return found[0][0]
+
+    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+        """The first rows as the server prints them."""
+        statement = select(self._reads[stream.name], Whole(), limit=limit)
+        return self._ask(stream, statement, f"reading the first rows of {stream.name}")
+
+    def _ask(self, stream: StreamPlan, statement: sql.Composed, doing: str) -> tuple[tuple[str | None, ...], ...]:
+        """The rows of a statement that runs in the snapshot, each value as the server's text."""
+        with closing(open_session(self._task(stream, block_bytes=0), 0)) as session, translated("source", doing):
+            result = session.execute(statement).pgresult
+            if result is None:
+                raise snapshot_lost()
+            return tuple(
+                tuple(
+                    None if (value := result.get_value(row, column)) is None else value.decode()
+                    for column in range(result.nfields)
+                )
+                for row in range(result.ntuples)
+            )
+
+    def require_alive(self) -> None:
+        """Raises SourceError when the holder is gone: its locks went with it."""
+        try:
+            self._holder.execute("SELECT 1")
+        except psycopg.Error as error:
+            raise snapshot_lost() from error

@@ -1,0 +1,76 @@
+"""`ports.Source` of a PostgreSQL server: what it is, what it has, and one consistent view of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, closing, contextmanager
+
+from rapidbyte.errors import ConfigError, InternalError
+from rapidbyte.model import ServerFacts, session_name
+from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, rollback, server_facts, translated
+from rapidbyte.plan import StreamPlan, StreamShape
+from rapidbyte.sources.postgres.describe import SourceCatalog
+from rapidbyte.sources.postgres.snapshot import PostgresSnapshot, hold_snapshot
+from rapidbyte.spec import PostgresSourceSpec, StreamSpec
+
+OLDEST_VERSION = 130000
+"""Older servers are refused: nobody mends them, and nothing of ours was tried on them."""
+
+
+class PostgresSource:
+    """A PostgreSQL server, version 13 or later, read in read-only transactions. Connects when it is asked something."""
+
+    def __init__(self, spec: PostgresSourceSpec, *, pipeline: str) -> None:
+        self._spec = spec
+        self._pipeline = pipeline
+
+    def facts(self) -> ServerFacts:
+        """The server's own word. Raises SourceError where it cannot be reached, ConfigError where it is too old."""
+        with self._looking("asking the server who it is") as connection:
+            facts = server_facts(connection)
+        if facts.version_number < OLDEST_VERSION:
+            raise ConfigError(
+                f"the source is PostgreSQL {facts.version}; 13 is the oldest that can be read",
+                code="source_too_old",
+            )
+        return facts
+
+    def describe(self, streams: tuple[StreamSpec, ...]) -> tuple[StreamShape, ...]:
+        """One shape a stream, patterns resolved, in order. Raises ConfigError, PrivilegeError with every fault."""
+        with self._looking("looking its tables up") as connection:
+            return self._catalog(connection).describe(streams)
+
+    def discover(self) -> tuple[StreamShape, ...]:
+        """Every table, view and foreign table outside of the system's schemas."""
+        with self._looking("looking its tables up") as connection:
+            return self._catalog(connection).discover()
+
+    def snapshot(self, streams: tuple[StreamPlan, ...]) -> AbstractContextManager[PostgresSnapshot]:
+        """Locks what the streams read, then fixes what is seen, until it is left."""
+        with self._looking("asking for the search_path") as connection:
+            path = self._user_path(connection)
+        return hold_snapshot(self._spec.connection, pipeline=self._pipeline, search_path=path, streams=streams)
+
+    def _catalog(self, connection: PgConnection) -> SourceCatalog:
+        path = self._user_path(connection)
+        return SourceCatalog(connection, schema=self._spec.schema, user_path=path)
+
+    @contextmanager
+    def _looking(self, doing: str) -> Generator[PgConnection]:
+        """A connection in a read-only transaction that is rolled back."""
+        name = session_name("reader-0", self._pipeline)
+        connection = connect(self._spec.connection, side="source", application_name=name)
+        with closing(connection), translated("source", doing):
+            begin(connection, OWN_SQL, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+            rollback(connection)
+
+    def _user_path(self, connection: PgConnection) -> str:
+        """The role's own search_path, the source's schema before it: as people's SQL expects it."""
+        row = connection.execute(
+            "SELECT pg_catalog.quote_ident(%s), s.reset_val FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'",
+            (self._spec.schema,),
+        ).fetchone()
+        if row is None:
+            raise InternalError("the server has no search_path", code="facts_missing")
+        return ", ".join(part for part in row if part)
