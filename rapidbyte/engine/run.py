@@ -89,6 +89,7 @@ def _carry_out(
     try:
         clock.enter("prepare")
         for stream in plan.streams:
+            _require_going(stop)
             contracts.append(runtime.leader.prepare_stream(plan, stream, identity.run_id))  # noqa: PERF401 - kept when a later one fails
         clock.enter("load")
         outcomes = _load(plan, contracts, runtime, clock, stop)
@@ -101,6 +102,11 @@ def _carry_out(
     warnings = _discard([contract for contract in contracts if contract.stream not in published], runtime)
     error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
     return RunOutcome(plan=plan, streams=outcomes, error=error, warnings=warnings)
+
+
+def _require_going(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise CancelledError("the run was told to stop", code="cancelled")
 
 
 def _failed_early(spec: PipelineSpec, runtime: Runtime, plan: RunPlan | None, error: RapidbyteError) -> RunOutcome:
@@ -162,7 +168,7 @@ def _load(
                 if any(outcome.error is not None for outcome in outcomes):
                     outcomes.append(StreamOutcome(spec=stream.shape.spec, plan=stream, status="skipped"))
                     continue
-                outcome = _finish_stream(stream, contract, fanout, snapshot, runtime, clock)
+                outcome = _finish_stream(stream, contract, fanout, snapshot, runtime, clock, stop)
                 outcomes.append(outcome)
                 runtime.observe(StreamFinished(stream=stream.name, status=outcome.status, rows=_rows(outcome)))
             return tuple(outcomes)
@@ -238,6 +244,7 @@ def _finish_stream(
     snapshot: Snapshot,
     runtime: Runtime,
     clock: PhaseClock,
+    stop: threading.Event,
 ) -> StreamOutcome:
     """Waits for a stream's partitions, then has it published. A failure is a value here."""
     planned = fanout.count(stream.name)
@@ -251,6 +258,7 @@ def _finish_stream(
             receipts=tuple(report.receipt for report in reports),
         )
         snapshot.require_alive()
+        _require_going(stop)
         source_checksum = snapshot.checksum(stream) if runtime.options.checksum else None
         clock.enter("finalize")
         published = runtime.leader.finalize_stream(

@@ -172,6 +172,16 @@ def test_a_stopped_run_is_cancelled_and_discards_its_stage() -> None:
     assert ("discard", "a") in leader.calls
 
 
+def test_a_run_that_is_stopped_before_it_begins_prepares_nothing() -> None:
+    """The signal came during preflight."""
+    stop = threading.Event()
+    stop.set()
+    leader = FakeLeader()
+    result = run(FakeSource(1), leader, "a", stop=stop)
+    assert (result.status, result.exit_code) == ("cancelled", 7)
+    assert [call[0] for call in leader.calls] == ["plan", "close"]
+
+
 def test_no_thread_outlives_a_run() -> None:
     """Workers, readers and the meter are joined, also after a failure."""
     before = set(threading.enumerate())
