@@ -34,9 +34,7 @@ def run(
     pipeline: PipelineArgument,
     stream: StreamOption = None,
     workers: WorkersOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read everything, write nothing, show the first rows.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read, write nothing, show the first rows.")] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Read N rows a stream; implies --dry-run.")
     ] = None,

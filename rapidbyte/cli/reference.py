@@ -1,0 +1,156 @@
+"""docs/cli.md and docs/exit-codes.md, generated from the commands and the error tree.
+
+`python -m rapidbyte.cli.reference cli > docs/cli.md`, `python -m rapidbyte.cli.reference exit-codes > ...`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from rapidbyte.cli.application import application
+from rapidbyte.errors import RapidbyteError
+from rapidbyte.report.failure import EXIT_MEANINGS
+
+_CLI_HEAD = """\
+<!-- Generated: python -m rapidbyte.cli.reference cli > docs/cli.md -->
+
+# The command line
+
+stdout carries the result and nothing else: one JSON document where stdout is no terminal or with `--output json`, a
+summary on a terminal or with `--output text`. A failed run prints its result too. stderr carries progress, warnings
+and errors: live on a terminal, elsewhere at most one line every 5 seconds.
+
+`--result FILE` is looked at before anything starts: a symbolic link, a folder or a pipe is refused. The file appears
+in one piece, with mode 0600. Where it cannot be written in the end, that is told, and the exit code stays the run's.
+
+SIGINT and SIGTERM stop a run: workers end at the next block, transactions roll back, the result says `cancelled`. A
+second signal leaves at once.
+
+Whatever a server, a file or a name brings is escaped before it reaches a terminal or a log: control characters, line
+ends, invisible and bidirectional characters. JSON is ASCII. `NO_COLOR` is honoured.
+
+What each exit code means: [exit-codes.md](exit-codes.md).
+"""
+_EXIT_HEAD = """\
+<!-- Generated: python -m rapidbyte.cli.reference exit-codes > docs/exit-codes.md -->
+
+# Exit codes
+
+A code never changes its meaning. Several streams that fail in different ways: the code of the first failure in
+pipeline order; the JSON has them all.
+"""
+_EXIT_TAIL = """\
+
+An error is told on stderr as `error: ...`, then where it happened, `hint: ...` and `Afterwards: ...`, the state of the
+destination. In the JSON it is `error`, with `category`, `code`, and `safe_to_retry`. The details of a defect (70) are
+in a file that only you can read; it holds a traceback without the values of variables.
+"""
+
+
+def cli_page() -> str:
+    """docs/cli.md: the global options, then every command."""
+    callback = application.registered_callback
+    parts = [_CLI_HEAD]
+    if callback is not None and callback.callback is not None:
+        parts.append("\n## Options of every command\n\nBefore or after the command.\n\n" + _options(callback.callback))
+    commands = [info.callback for info in application.registered_commands]
+    return "".join([*parts, *(_command(command) for command in commands if command is not None)])
+
+
+def _command(function: Callable[..., Any]) -> str:
+    name = function.__name__
+    usage = " ".join(["rapidbyte", name, *(word for word, _ in _arguments(function))])
+    parts = [f"\n## `{usage}`\n\n{inspect.getdoc(function)}\n"]
+    arguments = "".join(f"\n`{word}`: {text}" for word, text in _arguments(function))
+    options = _options(function)
+    parts += [f"{arguments}\n"] if arguments else []
+    parts += [f"\n{options}"] if options else []
+    return "".join(parts)
+
+
+def _arguments(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """(word, help) of every argument."""
+    for name, kind, info, _ in _parameters(function):
+        if type(info).__name__ == "ArgumentInfo":
+            yield _choices(kind) or info.metavar or name.upper(), info.help
+
+
+def _options(function: Callable[..., Any]) -> str:
+    rows = [
+        f"| {words} | {text} | {_default(default)} |\n"
+        for words, text, default in (
+            (_words(info, kind), f"{_cell(info.help)} {_limits(kind, info)}".rstrip(), default)
+            for _, kind, info, default in _parameters(function)
+            if type(info).__name__ == "OptionInfo"
+        )
+    ]
+    return "".join(["| option | does | default |\n|---|---|---|\n", *rows]) if rows else ""
+
+
+def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, Any, Any, Any]]:
+    """(name, type, Typer's description, default) of every parameter that the user sees."""
+    hints = get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if get_origin(hints[name]) is Annotated:
+            kind, info = get_args(hints[name])[:2]
+            yield name, kind, info, parameter.default
+
+
+def _words(info: Any, kind: Any) -> str:
+    """Every spelling, the last with what it takes."""
+    # Inside Annotated, Typer keeps the first spelling where a default would be.
+    words = [info.default, *info.param_decls]
+    words[-1] = f"{words[-1]} {info.metavar or _choices(kind)}".rstrip()
+    return ", ".join(f"`{_cell(word)}`" for word in words)
+
+
+def _limits(kind: Any, info: Any) -> str:
+    return f"At least {info.min}." if info.min is not None and int in _members(kind) else ""
+
+
+def _choices(kind: Any) -> str:
+    """`a|b|c` of an enumeration, else nothing."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "|".join(str(member.value) for member in kind)
+    return ""
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _default(value: Any) -> str:
+    if value is None or value is False or value == 0 or value is inspect.Parameter.empty:
+        return ""
+    return f"`{value.value if isinstance(value, Enum) else value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def exit_codes_page() -> str:
+    """docs/exit-codes.md: every code, its meaning, the errors that end with it."""
+    names: dict[int, list[str]] = {}
+    for kind in _tree(RapidbyteError):
+        names.setdefault(kind.exit_code, []).append(f"`{kind.__name__}`")
+    rows = [f"| {code} | {meaning} | {', '.join(names.get(code, []))} |\n" for code, meaning in EXIT_MEANINGS.items()]
+    return "".join([_EXIT_HEAD, "\n| exit | meaning | error |\n|--:|---|---|\n", *rows, _EXIT_TAIL])
+
+
+def _tree(kind: type[RapidbyteError]) -> Iterator[type[RapidbyteError]]:
+    """Every class below this one, parents before children."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from _tree(child)
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli": cli_page, "exit-codes": exit_codes_page}
+
+if __name__ == "__main__":
+    sys.stdout.write(PAGES[sys.argv[1]]())
