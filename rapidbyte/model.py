@@ -86,10 +86,34 @@ class Column:
     generated: bool = False
     """`GENERATED ALWAYS AS (...)`: never in a COPY's column list (42P10)."""
     identity: bool = False
+    money: bool = False
+    """Its text depends on the server's `lc_monetary`: it is of type money, or made of it."""
     arrow: str | None = None
     """The Arrow type in which the source delivers it, as pyarrow prints it; None on a relay."""
     reason: str | None = None
     """Why this type, where it was inferred: shown by `discover` and `plan`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeDefinition:
+    """What a user-defined type of a server consists of, so that two servers' types can be compared."""
+
+    oid: int
+    name: QualifiedName
+    """In the catalog: `_mood` for the array of `mood`."""
+    kind: TypeKind
+    labels: tuple[str, ...] = ()
+    """An enum's labels, in order."""
+    base: ColumnType | None = None
+    """A domain's base type, with its modifier; an array's element; a range's subtype; a multirange's range."""
+    constraints: tuple[str, ...] = ()
+    """A domain's, as `pg_get_constraintdef` prints them, sorted, then `NOT NULL`."""
+    attributes: tuple[tuple[str, ColumnType], ...] = ()
+    """A composite's, in order."""
+    extension: str | None = None
+    """The extension that made the type."""
+    parts: tuple[TypeDefinition, ...] = ()
+    """The user-defined types among base and attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,16 @@ from typing import Literal
 
 from rapidbyte.contract import FlushSettings, ReplaceFacts
 from rapidbyte.errors import ConfigError, Problem
-from rapidbyte.model import Column, PublishMethod, QualifiedName, RelationKind, ServerFacts, Wire, WriteMode
+from rapidbyte.model import (
+    Column,
+    PublishMethod,
+    QualifiedName,
+    RelationKind,
+    ServerFacts,
+    TypeDefinition,
+    Wire,
+    WriteMode,
+)
 from rapidbyte.spec import Resources, RunOptions, StreamSpec
 
 ConversionKind = Literal["identical", "exact", "checked", "lossy"]
@@ -36,6 +45,8 @@ class StreamShape:
     """How it will be split, as a phrase for `plan`: `ctid ranges`, `one partition: a view`."""
     index_definitions: tuple[str, ...] = ()
     """`pg_get_indexdef` of the source's indexes, for `indexes: source`."""
+    types: tuple[TypeDefinition, ...] = ()
+    """The columns' types that are not built in; `oid` is the one of `Column.type`."""
     warnings: tuple[str, ...] = ()
 
 

@@ -10,10 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rapidbyte.model import Column, ColumnType, QualifiedName, RelationKind, TypeKind
-from rapidbyte.pg.definition import MAX_DEPTH, TypeDefinition
+from rapidbyte.model import Column, ColumnType, QualifiedName, RelationKind, TypeDefinition, TypeKind
+from rapidbyte.pg.definition import MONEY_OIDS
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.pg.types import BUILT_IN_BY_OID, BUILT_IN_TYPES
+
+MAX_DEPTH = 20
+"""Types that are nested deeper than this are not looked into."""
 
 _BUILT_IN_OIDS = frozenset(BUILT_IN_BY_OID) | {found.array_oid for found in BUILT_IN_TYPES.values()}
 
@@ -168,6 +171,7 @@ def columns_of(connection: PgConnection, oids: Sequence[int]) -> dict[int, tuple
             collation=None if schema is None else QualifiedName(schema=schema, name=collation),
             generated=generated,
             identity=identity,
+            money=of_type[1] in MONEY_OIDS,
         )
         found[oid].append(CatalogColumn(column=column, may_select=may_select))
     return {oid: tuple(columns) for oid, columns in found.items()}
@@ -322,6 +326,7 @@ def _describe_types(connection: PgConnection, oids: frozenset[int], depth: int) 
         wanted = [(base, typmod)] if base else []
         found = column_types(connection, [*wanted, *zip(types, typmods, strict=True)])
         shallow[oid] = TypeDefinition(
+            oid=oid,
             name=QualifiedName(schema=schema, name=name),
             kind=_TYPE_KINDS[kind],
             labels=tuple(labels),

@@ -1,33 +1,11 @@
-"""What a user-defined type consists of, as a value: so that two servers' types can be compared. Pure."""
+"""User-defined types: whether two servers' are the same, and the statement that creates one. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from rapidbyte.model import TypeDefinition
 
-from rapidbyte.model import ColumnType, QualifiedName, TypeKind
-
-MAX_DEPTH = 20
-"""Types nested deeper than this are not compared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeDefinition:
-    """One type of a server. What other types it is made of comes with it."""
-
-    name: QualifiedName
-    kind: TypeKind
-    labels: tuple[str, ...] = ()
-    """An enum's labels, in order."""
-    base: ColumnType | None = None
-    """A domain's base type, with its modifier; an array's element; a range's subtype."""
-    constraints: tuple[str, ...] = ()
-    """A domain's, as `pg_get_constraintdef` prints them, and `NOT NULL`; sorted."""
-    attributes: tuple[tuple[str, ColumnType], ...] = ()
-    """A composite's, in order."""
-    extension: str | None = None
-    """The extension that made the type."""
-    parts: tuple[TypeDefinition, ...] = ()
-    """The user-defined types among base and attributes."""
+MONEY_OIDS = (790, 791)
+"""money and money[]."""
 
 
 def quoted(name: str) -> str:
@@ -53,3 +31,47 @@ def create_type_statement(definition: TypeDefinition) -> str:
     if definition.kind == "range":
         return f"{before}CREATE TYPE {name} AS RANGE (subtype = {base});"
     return before.strip() or f"CREATE TYPE {name};"
+
+
+def difference(source: TypeDefinition, target: TypeDefinition) -> str | None:
+    """What makes these two types different, as a phrase; None where every value of one is the same in the other."""
+    if source.kind != target.kind:
+        return f"one is of kind {source.kind}, the other of kind {target.kind}"
+    if source.extension != target.extension:
+        return f"one is of extension {source.extension}, the other of {target.extension}"
+    if source.labels != target.labels:
+        return f"their labels differ: {', '.join(source.labels)} and {', '.join(target.labels)}"
+    if source.constraints != target.constraints:
+        return f"their constraints differ: {_listed(source.constraints)} and {_listed(target.constraints)}"
+    mine = [(name, kind.name) for name, kind in source.attributes]
+    others = [(name, kind.name) for name, kind in target.attributes]
+    if mine != others:
+        return f"their attributes differ: {_attributes(mine)} and {_attributes(others)}"
+    base, other = (each.base.name if each.base is not None else None for each in (source, target))
+    if base != other:
+        return f"they are made of {base} and {other}"
+    return _difference_of_parts(source, target)
+
+
+def _difference_of_parts(source: TypeDefinition, target: TypeDefinition) -> str | None:
+    for mine, other in zip(source.parts, target.parts, strict=False):
+        found = difference(mine, other)
+        if found is not None:
+            return f"{mine.name}, of which they are made, differs: {found}"
+    return None if len(source.parts) == len(target.parts) else "they are made of different types"
+
+
+def _listed(constraints: tuple[str, ...]) -> str:
+    return " ".join(constraints) or "none"
+
+
+def _attributes(attributes: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in attributes)
+
+
+def holds_money(definition: TypeDefinition) -> bool:
+    """Whether money is somewhere in this type."""
+    direct = [definition.base, *(kind for _, kind in definition.attributes)]
+    if any(kind is not None and kind.oid in MONEY_OIDS for kind in direct):
+        return True
+    return any(holds_money(part) for part in definition.parts)
