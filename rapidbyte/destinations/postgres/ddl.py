@@ -1,0 +1,255 @@
+"""Statements that create, change and drop tables, as data: composed here, run by the leader, printed by `plan`.
+
+Names are quoted and qualified. Text that a server has printed (a type, a CHECK, the tail of an index definition)
+becomes SQL through `printed` alone; it always comes from the destination's own catalog, never from a pipeline file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import LiteralString, cast
+
+from psycopg import sql
+
+from rapidbyte.destinations.postgres.ledger import identifier
+from rapidbyte.destinations.postgres.target import CheckFacts, Grant, IndexFacts, TargetColumn, TargetFacts
+from rapidbyte.model import Column, QualifiedName
+
+Statements = tuple[sql.Composed, ...]
+
+
+def printed(text: str) -> sql.SQL:
+    """Text of the destination's own catalog, as SQL. The only way here from text to SQL."""
+    return sql.SQL(cast("LiteralString", text))
+
+
+def names(columns: Iterable[str]) -> sql.Composed:
+    """`"a", "b"`."""
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def create_schema(schema: str) -> sql.Composed:
+    """CREATE SCHEMA."""
+    return sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
+
+
+def column_definition(column: Column) -> sql.Composed:
+    """`"a" numeric(12,2) COLLATE "pg_catalog"."C" NOT NULL`."""
+    parts: list[sql.Composable] = [sql.Identifier(column.name), printed(column.type.name)]
+    if column.collation is not None:
+        parts += [sql.SQL("COLLATE"), identifier(column.collation)]
+    if not column.nullable:
+        parts.append(sql.SQL("NOT NULL"))
+    return sql.SQL(" ").join(parts)
+
+
+def create_table(
+    table: QualifiedName, columns: Iterable[Column], *, checks: Iterable[CheckFacts] = (), unlogged: bool = False
+) -> sql.Composed:
+    """A table with these columns and checks, without defaults, keys, identity."""
+    lines = [column_definition(column) for column in columns]
+    lines += [
+        sql.SQL("CONSTRAINT {} {}").format(sql.Identifier(check.name), printed(check.definition)) for check in checks
+    ]
+    return sql.SQL("CREATE {}TABLE {} (\n  {}\n)").format(
+        sql.SQL("UNLOGGED " if unlogged else ""), identifier(table), sql.SQL(",\n  ").join(lines)
+    )
+
+
+def create_twin(stage: QualifiedName, facts: TargetFacts) -> sql.Composed:
+    """A table to take the target's place: its columns, defaults, NOT NULL, CHECK, storage parameters."""
+    parameters = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(
+            sql.SQL(".").join(map(sql.Identifier, name.split("."))),
+            sql.Literal(value),
+        )
+        for name, _, value in (option.partition("=") for option in facts.options)
+    )
+    return sql.SQL(
+        "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING COMPRESSION)"
+        " USING heap{}"
+    ).format(
+        identifier(stage),
+        identifier(facts.name),
+        sql.SQL(" WITH ({})").format(parameters) if facts.options else sql.SQL(""),
+    )
+
+
+def add_column(table: QualifiedName, column: Column) -> sql.Composed:
+    """ALTER TABLE ... ADD COLUMN."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(identifier(table), column_definition(column))
+
+
+def add_primary_key(table: QualifiedName, key: Iterable[str]) -> sql.Composed:
+    """The server names the constraint, `<table>_pkey`."""
+    return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(identifier(table), names(key))
+
+
+def create_index(table: QualifiedName, name: str | None, *, unique: bool, tail: str) -> sql.Composed:
+    """An index from the tail of its definition; without a name the server chooses one."""
+    return sql.SQL("CREATE {}INDEX {}ON {} {}").format(
+        sql.SQL("UNIQUE " if unique else ""),
+        sql.SQL("{} ").format(sql.Identifier(name)) if name is not None else sql.SQL(""),
+        identifier(table),
+        printed(tail),
+    )
+
+
+def drop_table(table: QualifiedName, *, if_exists: bool = False) -> sql.Composed:
+    """Without CASCADE: what depends on the table is reason to fail."""
+    return sql.SQL("DROP TABLE {}{}").format(sql.SQL("IF EXISTS " if if_exists else ""), identifier(table))
+
+
+def rename_table(table: QualifiedName, name: str) -> sql.Composed:
+    """Within its schema."""
+    return sql.SQL("ALTER TABLE {} RENAME TO {}").format(identifier(table), sql.Identifier(name))
+
+
+def analyze(table: QualifiedName) -> sql.Composed:
+    """ANALYZE."""
+    return sql.SQL("ANALYZE {}").format(identifier(table))
+
+
+def temporary_index_name(stage: QualifiedName, number: int) -> str:
+    """Of the stage's index that will take the place of the target's index `number`."""
+    return f"{stage.name}_{number}"
+
+
+def attach(stage: QualifiedName, facts: TargetFacts) -> Statements:
+    """Gives the full stage what hangs on the target: indexes, keys, comments, column settings, owner, grants.
+
+    Indexes have temporary names, since the target still has theirs. Grants come last: afterwards we may not be
+    allowed to read the stage any more.
+    """
+    statements: list[sql.Composed] = []
+    for number, index in enumerate(facts.indexes):
+        statements += _attach_index(stage, temporary_index_name(stage, number), index)
+    statements += _attach_comments(stage, facts)
+    for column in facts.columns:
+        statements += _attach_column_settings(stage, column)
+    statements.append(sql.SQL("ALTER TABLE {} OWNER TO {}").format(identifier(stage), sql.Identifier(facts.owner)))
+    return tuple(statements)
+
+
+def _attach_index(stage: QualifiedName, name: str, index: IndexFacts) -> Statements:
+    statements = [create_index(stage, name, unique=index.unique, tail=index.tail or "")]
+    if index.constraint is not None:
+        when = " DEFERRABLE INITIALLY DEFERRED" if index.deferred else " DEFERRABLE" if index.deferrable else ""
+        statements.append(
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} USING INDEX {}{}").format(
+                identifier(stage),
+                sql.Identifier(name),
+                printed(index.constraint),
+                sql.Identifier(name),
+                sql.SQL(when),
+            )
+        )
+    if index.comment is not None:
+        statements.append(
+            sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(stage.schema, name), sql.Literal(index.comment))
+        )
+    if index.constraint_comment is not None:
+        statements.append(_comment_on_constraint(stage, name, index.constraint_comment))
+    return tuple(statements)
+
+
+def _comment_on_constraint(table: QualifiedName, name: str, comment: str) -> sql.Composed:
+    return sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(
+        sql.Identifier(name), identifier(table), sql.Literal(comment)
+    )
+
+
+def _attach_comments(stage: QualifiedName, facts: TargetFacts) -> Statements:
+    statements: list[sql.Composed] = []
+    if facts.comment is not None:
+        statements.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(identifier(stage), sql.Literal(facts.comment)))
+    statements += [
+        sql.SQL("COMMENT ON COLUMN {}.{} IS {}").format(
+            identifier(stage), sql.Identifier(column.name), sql.Literal(column.comment)
+        )
+        for column in facts.columns
+        if column.comment is not None
+    ]
+    statements += [
+        _comment_on_constraint(stage, check.name, check.comment) for check in facts.checks if check.comment is not None
+    ]
+    return tuple(statements)
+
+
+def _attach_column_settings(stage: QualifiedName, column: TargetColumn) -> Statements:
+    statements: list[sql.Composed] = []
+    if column.statistics is not None:
+        statements.append(
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STATISTICS {}").format(
+                identifier(stage), sql.Identifier(column.name), sql.Literal(column.statistics)
+            )
+        )
+    for name, _, value in (option.partition("=") for option in column.options):
+        statements.append(
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET ({} = {})").format(
+                identifier(stage), sql.Identifier(column.name), sql.Identifier(name), sql.Literal(value)
+            )
+        )
+    return tuple(statements)
+
+
+def _grantee(name: str | None) -> sql.Composable:
+    return sql.SQL("PUBLIC") if name is None else sql.Identifier(name)
+
+
+def carry_grants(stage: QualifiedName, facts: TargetFacts, stage_grants: tuple[Grant, ...]) -> Statements:
+    """Makes the stage's grants those of the target, whatever default privileges have given it."""
+    grantees = dict.fromkeys(grant.grantee for grant in stage_grants)
+    if not facts.default_grants:
+        grantees |= {facts.owner: None, None: None}
+    else:
+        grantees.pop(facts.owner, None)
+    statements = [
+        sql.SQL("REVOKE ALL ON {} FROM {}").format(identifier(stage), _grantee(grantee)) for grantee in grantees
+    ]
+    for grant in facts.grants:
+        statements.append(
+            sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+                printed(grant.privilege),
+                sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column is not None else sql.SQL(""),
+                identifier(stage),
+                _grantee(grant.grantee),
+                sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
+            )
+        )
+    return tuple(statements)
+
+
+def exchange(stage: QualifiedName, facts: TargetFacts) -> Statements:
+    """The stage takes the target's place and its names; under ACCESS EXCLUSIVE."""
+    statements = [drop_table(facts.name), rename_table(stage, facts.name.name)]
+    for number, index in enumerate(facts.indexes):
+        now = temporary_index_name(stage, number)
+        if index.constraint_name is not None:
+            statements.append(
+                sql.SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
+                    identifier(facts.name), sql.Identifier(now), sql.Identifier(index.constraint_name)
+                )
+            )
+        else:
+            statements.append(
+                sql.SQL("ALTER INDEX {} RENAME TO {}").format(
+                    sql.Identifier(stage.schema, now), sql.Identifier(index.name)
+                )
+            )
+    return tuple(statements)
+
+
+def grant(privileges: LiteralString, on: sql.Composable, role: str) -> sql.Composed:
+    """`GRANT INSERT ON TABLE "s"."t" TO "worker"`."""
+    return sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(privileges), on, sql.Identifier(role))
+
+
+def revoke(privileges: LiteralString, on: sql.Composable, role: str) -> sql.Composed:
+    """The opposite of `grant`."""
+    return sql.SQL("REVOKE {} ON {} FROM {}").format(sql.SQL(privileges), on, sql.Identifier(role))
+
+
+def text(statement: sql.Composed) -> str:
+    """The statement as `plan` prints it."""
+    return statement.as_string(None)

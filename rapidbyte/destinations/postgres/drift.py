@@ -1,0 +1,217 @@
+"""The stream's columns against the target's: what goes where, what changes, what is refused. Pure.
+
+What the policy refuses is a SchemaError (exit 6); a pair of types whose values would be changed is a ConfigError
+(exit 2) unless `allow_lossy` names the column. Everything that is wrong with a stream is told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from rapidbyte.destinations.postgres.target import TargetColumn
+from rapidbyte.errors import ConfigError, Problem, SchemaError
+from rapidbyte.model import IDENTIFIER_BYTES, Column, ColumnType
+from rapidbyte.plan import ColumnPlan, ConversionKind, SchemaChange
+from rapidbyte.spec import SchemaPolicy
+
+Conversion = Callable[[ColumnType, ColumnType], ConversionKind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What becomes of a stream's columns."""
+
+    columns: tuple[ColumnPlan, ...]
+    """In the stream's order, without those that are left out."""
+    added: tuple[Column, ...] = ()
+    """Columns that the target gets."""
+    changes: tuple[SchemaChange, ...] = ()
+    """Statements are filled in by who composes them."""
+    lossy_columns: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What has been found so far, in the stream's order."""
+
+    columns: list[ColumnPlan]
+    added: list[Column]
+    changes: list[SchemaChange]
+    lossy: list[str]
+    warnings: list[str]
+    refused: list[str]
+    misfits: list[Problem]
+
+
+def plan_columns(
+    arriving: Iterable[Column],
+    *,
+    stream: str,
+    target: tuple[TargetColumn, ...] | None,
+    types: Mapping[str, ColumnType],
+    key: tuple[str, ...],
+    policy: SchemaPolicy,
+    allow_lossy: tuple[str, ...],
+    conversion: Conversion,
+) -> Drift:
+    """What becomes of each column.
+
+    `target` is None where the target is to be created. `types` has, for every column that the target lacks, its type
+    as the destination has it. `key` is the primary key of a target that is created: its columns are NOT NULL.
+    Raises SchemaError, ConfigError.
+    """
+    incoming = tuple(arriving)
+    found = _Findings([], [], [], [], [], [], [])
+    _check_names(incoming, allow_lossy, found)
+    existing = {column.name: column for column in target or ()}
+    for column in incoming:
+        if target is None:
+            _create(column, types[column.name], column.name in key, found)
+        elif column.name in existing:
+            _match(column, existing[column.name], policy, allow_lossy, conversion, found)
+        else:
+            _add(column, types[column.name], policy, found)
+    if target is not None:
+        arrived = {column.name for column in incoming}
+        for missing in (column for column in target if column.name not in arrived):
+            _miss(missing, policy, found)
+    if not found.columns:
+        found.refused.append("no column of the stream is left to load")
+    _raise(stream, found)
+    return Drift(
+        columns=tuple(found.columns),
+        added=tuple(found.added),
+        changes=tuple(found.changes),
+        lossy_columns=tuple(found.lossy),
+        warnings=tuple(found.warnings),
+    )
+
+
+def name_fault(name: str, what: str) -> Problem | None:
+    """Why PostgreSQL could not keep this name as it is; None where it can."""
+    if not name:
+        return Problem(message=f"a {what} has an empty name")
+    if "\x00" in name:
+        return Problem(message=f"the name of {what} {name!r} holds a NUL character")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > IDENTIFIER_BYTES:
+        return Problem(
+            message=f"the name of {what} {name!r} has {size} bytes; PostgreSQL would cut it at {IDENTIFIER_BYTES}",
+            hint="give it a shorter name",
+        )
+    return None
+
+
+def _check_names(incoming: tuple[Column, ...], allow_lossy: tuple[str, ...], found: _Findings) -> None:
+    seen: set[str] = set()
+    for column in incoming:
+        fault = name_fault(column.name, "column")
+        if fault is not None:
+            found.misfits.append(fault)
+        if column.name in seen:
+            found.misfits.append(Problem(message=f"two columns are called {column.name!r}"))
+        seen.add(column.name)
+    for name in allow_lossy:
+        if name not in seen:
+            found.misfits.append(Problem(message=f"allow_lossy names column {name!r}, which the stream does not have"))
+
+
+def _create(column: Column, kind: ColumnType, in_key: bool, found: _Findings) -> None:
+    plain = _plain(column, kind, nullable=column.nullable and not in_key)
+    _warn_of_plainness(column, found)
+    found.columns.append(ColumnPlan(source=column, target=plain, conversion="identical"))
+
+
+def _add(column: Column, kind: ColumnType, policy: SchemaPolicy, found: _Findings) -> None:
+    if policy.new_column == "fail":
+        found.refused.append(f"column {column.name} is new (schema_evolution: new_column: fail)")
+    elif policy.new_column == "ignore":
+        found.changes.append(SchemaChange(kind="ignored_column", column=column.name, before=column.type.name))
+    else:
+        # Nullable: the rows that are there have no value for it.
+        plain = _plain(column, kind, nullable=True)
+        _warn_of_plainness(column, found)
+        found.added.append(plain)
+        found.changes.append(SchemaChange(kind="add_column", column=column.name, after=kind.name))
+        found.columns.append(ColumnPlan(source=column, target=plain, conversion="identical"))
+
+
+def _plain(column: Column, kind: ColumnType, *, nullable: bool) -> Column:
+    return replace(column, type=kind, nullable=nullable, generated=False, identity=False)
+
+
+def _warn_of_plainness(column: Column, found: _Findings) -> None:
+    if column.generated or column.identity:
+        was = "generated" if column.generated else "an identity column"
+        found.warnings.append(f"column {column.name} is {was} in the source and becomes a plain column")
+
+
+def _match(
+    column: Column,
+    target: TargetColumn,
+    policy: SchemaPolicy,
+    allow_lossy: tuple[str, ...],
+    conversion: Conversion,
+    found: _Findings,
+) -> None:
+    if target.column.generated:
+        found.changes.append(SchemaChange(kind="ignored_column", column=column.name, before=column.type.name))
+        found.warnings.append(f"column {column.name} is generated in the target: the server computes its values")
+        return
+    if column.nullable and not target.column.nullable and policy.nullability_change == "fail":
+        found.refused.append(
+            f"column {column.name} may be NULL in the source and not in the target"
+            " (schema_evolution: nullability_change: fail)"
+        )
+    kind = conversion(column.type, target.column.type)
+    if kind == "lossy":
+        if column.name in allow_lossy:
+            found.lossy.append(column.name)
+        else:
+            found.misfits.append(
+                Problem(
+                    message=(
+                        f"column {column.name}: {column.type.name} into {target.column.type.name}"
+                        " would change values, or cannot be told not to"
+                    ),
+                    hint=f"change one of the types, or permit it with allow_lossy: [{column.name}]",
+                )
+            )
+    found.columns.append(ColumnPlan(source=column, target=target.column, conversion=kind))
+
+
+def _miss(target: TargetColumn, policy: SchemaPolicy, found: _Findings) -> None:
+    if target.column.generated:
+        return
+    if not target.column.nullable and not target.filled_by_server:
+        found.refused.append(
+            f"the target's column {target.name} is NOT NULL without a default, and the stream does not carry it"
+        )
+    elif policy.removed_column == "fail":
+        found.refused.append(
+            f"the stream does not carry the target's column {target.name} (schema_evolution: removed_column: fail)"
+        )
+    else:
+        found.changes.append(
+            SchemaChange(kind="missing_column", column=target.name, before=target.column.type.name)
+        )
+
+
+def _raise(stream: str, found: _Findings) -> None:
+    if found.misfits:
+        raise ConfigError(
+            f"stream {stream} is refused: " + "; ".join(problem.message for problem in found.misfits),
+            code="columns_refused",
+            hint=next((problem.hint for problem in found.misfits if problem.hint), None),
+            problems=tuple(found.misfits),
+            stream=stream,
+        )
+    if found.refused:
+        raise SchemaError(
+            f"stream {stream} does not fit its target: " + "; ".join(found.refused),
+            code="schema_drift",
+            hint="change the table, the stream's `columns`, or the policy in `schema_evolution`",
+            stream=stream,
+        )

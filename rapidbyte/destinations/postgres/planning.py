@@ -1,0 +1,238 @@
+"""What will happen to one stream: a pure decision over what the source and the destination have said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from rapidbyte.contract import ReplaceFacts
+from rapidbyte.destinations.postgres import ddl, ledger
+from rapidbyte.destinations.postgres.drift import Conversion, Drift, name_fault, plan_columns
+from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publish, key_for
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.errors import ConfigError
+from rapidbyte.model import Column, ColumnType, PublishMethod, QualifiedName, Wire, WriteMode
+from rapidbyte.plan import ColumnPlan, SchemaChange, StreamPlan, StreamShape
+from rapidbyte.spec import DestinationSpec, StreamSpec
+
+PLACEHOLDER = "{load}"
+"""Stands for the load id in statements that are printed before there is one."""
+
+MAX_COLUMNS = 1600
+"""PostgreSQL's limit for a table (54011)."""
+
+ChooseWire = Callable[[StreamShape, tuple[ColumnPlan, ...]], Wire]
+
+
+def target_name(spec: StreamSpec, shape: StreamShape, schema: str) -> QualifiedName:
+    """Where a stream goes: its `target`, else its own name; `schema.table` or a table of `schema`.
+
+    A `*` in the target stands for the source table's name. Raises ConfigError.
+    """
+    relation = shape.relation
+    if spec.target is not None:
+        text = spec.target.replace("*", relation.name) if relation is not None else spec.target
+        head, dot, tail = text.partition(".")
+        name = QualifiedName(schema=head, name=tail) if dot else QualifiedName(schema=schema, name=text)
+    elif relation is not None and spec.query is None:
+        qualified = spec.name != relation.name and spec.name == str(relation)
+        name = QualifiedName(schema=relation.schema if qualified else schema, name=relation.name)
+    else:
+        name = QualifiedName(schema=schema, name=spec.name)
+    faults = [fault for fault in (name_fault(name.schema, "schema"), name_fault(name.name, "table")) if fault]
+    if faults or name.schema == ledger.SCHEMA or name.schema.startswith("pg_"):
+        raise ConfigError(
+            faults[0].message if faults else f"schema {name.schema} is not for targets",
+            code="target_name",
+            hint="give the stream another `target`",
+            problems=tuple(faults),
+            stream=spec.name,
+        )
+    return name
+
+
+def require_supported(spec: StreamSpec, destination: DestinationSpec) -> WriteMode:
+    """The stream's write mode. Raises ConfigError for what this version does not do."""
+    mode = spec.write_mode or destination.write_mode
+    asked = {
+        "write_mode: upsert": mode == "upsert",
+        f"sync_mode: {spec.sync_mode}": spec.sync_mode != "full_refresh",
+        "schema_evolution: type_change: null": destination.schema_policy.type_change == "null",
+    }
+    refused = [what for what, is_asked in asked.items() if is_asked]
+    if refused:
+        raise ConfigError(
+            f"stream {spec.name}: {', '.join(refused)} is not supported by this version",
+            code="not_supported_yet",
+            hint="append and replace of a full refresh are",
+            stream=spec.name,
+        )
+    return mode
+
+
+def require_table(spec: StreamSpec, facts: TargetFacts) -> None:
+    """Refuses a target that is a view, a foreign table, a sequence or an index."""
+    if facts.exists and facts.kind not in ("r", "p"):
+        kinds = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
+        raise ConfigError(
+            f"{facts.name} is {kinds.get(facts.kind, 'no table')}: rows can only be loaded into a table",
+            code="target_kind",
+            hint="give the stream another `target`",
+            stream=spec.name,
+            table=str(facts.name),
+        )
+
+
+def primary_key_of(shape: StreamShape, destination: DestinationSpec) -> tuple[str, ...]:
+    """The key that the pipeline file gives the stream; empty where it gives none. Raises ConfigError."""
+    key = shape.spec.primary_key or destination.primary_key
+    known = {column.name for column in shape.columns}
+    missing = [name for name in key if name not in known]
+    if missing:
+        raise ConfigError(
+            f"stream {shape.spec.name} has no column {', '.join(missing)}, which its primary_key names",
+            code="key_column_missing",
+            hint=f"the stream has: {', '.join(sorted(known))}",
+            stream=shape.spec.name,
+        )
+    return key
+
+
+def decide_stream(
+    order: int,
+    shape: StreamShape,
+    *,
+    destination: DestinationSpec,
+    facts: TargetFacts,
+    types: Mapping[str, ColumnType],
+    conversion: Conversion,
+    choose_wire: ChooseWire,
+) -> StreamPlan:
+    """The stream's plan. Raises ConfigError, SchemaError; nothing has been changed then."""
+    spec = shape.spec
+    mode = require_supported(spec, destination)
+    require_table(spec, facts)
+    stream_key = primary_key_of(shape, destination)
+    arriving = {column.name for column in shape.columns}
+    created_key = stream_key or (shape.primary_key if set(shape.primary_key) <= arriving else ())
+    drift = plan_columns(
+        shape.columns,
+        stream=spec.name,
+        target=facts.columns if facts.exists else None,
+        types=types,
+        key=created_key,
+        policy=destination.schema_policy,
+        allow_lossy=spec.allow_lossy,
+        conversion=conversion,
+    )
+    _require_column_count(spec, facts, drift)
+    carried = frozenset(column.target.name for column in drift.columns)
+    choice = choose_publish(facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried)
+    plan = StreamPlan(
+        order=order,
+        shape=shape,
+        target=facts.name,
+        write_mode=mode,
+        publish=choice.method,
+        publish_reason=choice.reason,
+        wire=choose_wire(shape, drift.columns),
+        columns=drift.columns,
+        primary_key=stream_key if facts.exists else created_key,
+        replace=ReplaceFacts(
+            target_exists=facts.exists,
+            target_oid=facts.oid,
+            key=key_for(facts=facts, stream_key=stream_key, carried=carried) if facts.exists else (),
+            min_rows=spec.min_rows,
+        ),
+        statements=(),
+        schema_changes=_changes(facts, drift),
+        lossy_columns=drift.lossy_columns,
+        warnings=(*shape.warnings, *drift.warnings, *_warnings(facts, choice)),
+    )
+    return replace(plan, statements=_statements(plan, facts, drift))
+
+
+def _require_column_count(spec: StreamSpec, facts: TargetFacts, drift: Drift) -> None:
+    width = len(facts.columns) + len(drift.added) if facts.exists else len(drift.columns)
+    if width > MAX_COLUMNS:
+        raise ConfigError(
+            f"the target of stream {spec.name} would have {width} columns; PostgreSQL allows {MAX_COLUMNS}",
+            code="too_many_columns",
+            hint="name the columns to load in `columns`",
+            stream=spec.name,
+        )
+
+
+def added_columns(plan: StreamPlan) -> tuple[Column, ...]:
+    """The columns that the target gets before the load."""
+    names = {change.column for change in plan.schema_changes if change.kind == "add_column"}
+    return tuple(column.target for column in plan.columns if column.target.name in names)
+
+
+def stage_name(target: QualifiedName, publish: PublishMethod, load_id: str) -> QualifiedName:
+    """The stage of a load: beside the target where it becomes the target, else in our own schema."""
+    schema = target.schema if publish in ("rename", "swap") else ledger.SCHEMA
+    return QualifiedName(schema=schema, name=f"_rb_{load_id}")
+
+
+def create_stage(plan: StreamPlan, facts: TargetFacts, stage: QualifiedName) -> ddl.Statements:
+    """The statement that creates the stage; `facts` may be from before the target's new columns were added."""
+    columns = tuple(column.target for column in plan.columns)
+    if not facts.exists:
+        return (ddl.create_table(stage, columns, unlogged=plan.publish == "insert"),)
+    if plan.publish in ("rename", "swap"):
+        return (ddl.create_twin(stage, facts),)
+    carried = {column.name for column in columns}
+    checks = [check for check in facts.checks if set(check.columns) <= carried]
+    return (ddl.create_table(stage, columns, checks=checks, unlogged=True),)
+
+
+def publish_new(plan_target: QualifiedName, stage: QualifiedName, key: tuple[str, ...]) -> ddl.Statements:
+    """The stage becomes a target that did not exist. The key's index is built after the rename, by its final name."""
+    statements = [ddl.rename_table(stage, plan_target.name)]
+    if key:
+        statements.append(ddl.add_primary_key(plan_target, key))
+    return tuple(statements)
+
+
+def _changes(facts: TargetFacts, drift: Drift) -> tuple[SchemaChange, ...]:
+    if not facts.exists:
+        columns = tuple(column.target for column in drift.columns)
+        statement = ddl.text(ddl.create_table(facts.name, columns))
+        return (SchemaChange(kind="create_table", after=str(facts.name), statement=statement),)
+    statements = {column.name: ddl.text(ddl.add_column(facts.name, column)) for column in drift.added}
+    return tuple(
+        replace(change, statement=statements.get(change.column or "")) if change.kind == "add_column" else change
+        for change in drift.changes
+    )
+
+
+def _statements(plan: StreamPlan, facts: TargetFacts, drift: Drift) -> tuple[str, ...]:
+    """Every DDL statement of this stream, in order, in so far as it can be foreseen."""
+    stage = stage_name(plan.target, plan.publish, PLACEHOLDER)
+    found: list[ddl.Statements] = []
+    if not facts.schema_exists:
+        found.append((ddl.create_schema(plan.target.schema),))
+    found.append(tuple(ddl.add_column(plan.target, column) for column in drift.added))
+    found.append(create_stage(plan, facts, stage))
+    if not facts.exists and plan.publish == "rename":
+        found.append(publish_new(plan.target, stage, plan.primary_key))
+    elif not facts.exists:
+        found.append((ddl.create_table(plan.target, (c.target for c in plan.columns)),))
+        found.append((ddl.add_primary_key(plan.target, plan.primary_key),) if plan.primary_key else ())
+        found.append((ddl.drop_table(stage),))
+    elif plan.publish in ("rename", "swap"):
+        found += [ddl.attach(stage, facts), ddl.carry_grants(stage, facts, ()), ddl.exchange(stage, facts)]
+    else:
+        found.append((ddl.drop_table(stage),))
+    return tuple(ddl.text(statement) for group in found for statement in group)
+
+
+def _warnings(facts: TargetFacts, choice: PublishChoice) -> tuple[str, ...]:
+    found: list[str] = []
+    writes_rows = facts.exists and choice.method in ("in_place", "insert")
+    if writes_rows and facts.triggers:
+        found.append(f"triggers of {facts.name} will fire: {', '.join(facts.triggers)}")
+    if writes_rows and facts.rules:
+        found.append(f"rules of {facts.name} apply: {', '.join(facts.rules)}")
+    return tuple(found)
