@@ -102,8 +102,12 @@ def quoted(text: str) -> str:
 
 def shown(text: str) -> str:
     """The text as it may be printed on a terminal: at most 60 characters, control characters as escapes."""
-    clipped = text if len(text) <= 60 else text[:57] + "..."
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in clipped)
+    return printable(text if len(text) <= 60 else text[:57] + "...")
+
+
+def printable(text: str) -> str:
+    """The text with control characters as escapes, so that it cannot steer a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def misreading(text: str) -> str | None:
@@ -118,16 +122,16 @@ def misreading(text: str) -> str | None:
 
 def read_text(path: str | os.PathLike[str], *, what: str) -> str:
     """A UTF-8 file of at most 1 MiB, without a byte order mark. Raises ConfigError that says what is the matter."""
-    name = os.fspath(path)
+    name = printable(os.fspath(path))
     try:
-        with Path(name).open("rb") as stream:
+        with Path(path).open("rb") as stream:
             if stat.S_ISDIR(os.fstat(stream.fileno()).st_mode):
                 raise IsADirectoryError
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         hint = "give the path of a YAML file" if isinstance(error, IsADirectoryError) else None
         raise ConfigError(
-            f"{what} {shown(name)} cannot be read: {_reason(error)}", code="config_unreadable", hint=hint
+            f"{what} {name} cannot be read: {_reason(error)}", code="config_unreadable", hint=hint
         ) from None
     if len(data) > MAX_BYTES:
         raise _refusal(Problem(message=f"{what} is larger than 1 MiB", file=name))
@@ -165,7 +169,7 @@ def _position(before: str) -> tuple[int, int]:
 
 
 def _refusal(problem: Problem) -> ConfigError:
-    return ConfigError(f"1 problem in {shown(problem.file or '')}\n  {problem}", problems=(problem,))
+    return ConfigError(f"1 problem in {problem.file}\n  {problem}", problems=(problem,))
 
 
 def read_document(text: str, file: str) -> tuple[Node | None, tuple[Problem, ...]]:
@@ -236,7 +240,7 @@ class _Reader:
             return Unusable(place=place)
         if isinstance(event, yaml.ScalarEvent):
             text = str(event.value).translate(self._unmask)
-            plain = event.style is None
+            plain = not event.style
             return Scalar(text=text, written=text, plain=plain, place=place) if usable else Unusable(place=place)
         if depth > MAX_DEPTH:
             self._tell(place, f"the document is nested deeper than {MAX_DEPTH} levels")

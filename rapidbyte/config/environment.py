@@ -13,7 +13,7 @@ from collections.abc import Mapping as Environment
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, read_text, shown
+from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, printable, read_text
 from rapidbyte.errors import ConfigError, Problem
 
 _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^{}]*)?\}|(?P<bad>\{))")
@@ -42,8 +42,8 @@ def read_env_file(path: Path) -> dict[str, str]:
         found = _LINE.match(text, at)
         if found is None:
             line = text.count("\n", 0, at) + 1
-            problem = Problem(message="not a NAME=value line", file=str(path), line=line, column=1)
-            raise ConfigError(f"1 problem in {shown(str(path))}\n  {problem}", problems=(problem,))
+            problem = Problem(message="not a NAME=value line", file=printable(str(path)), line=line, column=1)
+            raise ConfigError(f"1 problem in {problem.file}\n  {problem}", problems=(problem,))
         values[found["name"]] = _value(found)
         at = found.end()
     return values

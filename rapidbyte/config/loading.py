@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rapidbyte.config import document
 from rapidbyte.config.conversion import make_spec
-from rapidbyte.config.document import Node, read_document, read_text
+from rapidbyte.config.document import Node, printable, read_document, read_text
 from rapidbyte.config.environment import Substitution, find_variables
 from rapidbyte.config.models import (
     Destination,
@@ -46,8 +46,8 @@ def load(
     `env_file`, in `.env` beside the pipeline. `overrides` are the (path, value) pairs of `--set`. Raises
     ConfigError, whose `problems` are all that is wrong, in the order of the file.
     """
-    file = os.fspath(path)
-    variables = find_variables(Path(file), env, env_file)
+    file = printable(os.fspath(path))
+    variables = find_variables(Path(path), env, env_file)
     tree, structure = read_document(read_text(path, what="the pipeline file"), file)
     root, wrong = _mapping(tree, file, overrides, structure)
     substitution = Substitution(variables)
@@ -57,7 +57,7 @@ def load(
     problems = [*wrong, *(index.problem(finding) for finding in findings)]
     if problems or model is None:
         raise config_error(file, problems)
-    return make_spec(model, Path(file))
+    return make_spec(model, Path(path))
 
 
 def _mapping(

@@ -26,7 +26,7 @@ from rapidbyte.config.scalars import (
     Sql,
     Text,
     Texts,
-    as_integer,
+    as_count_or_auto,
     as_list,
     as_text,
     as_word,
@@ -54,13 +54,6 @@ class Section(BaseModel):
     """A mapping with known keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _parallelism(value: Any) -> int | None:
-    """None for `auto`."""
-    if isinstance(value, Scalar) and value.text == "auto":
-        return None
-    return at_least(1, 1024)(as_integer(value))
 
 
 def _embedded(value: Any) -> Any:
@@ -108,9 +101,11 @@ ColumnTypes = Annotated[
 ]
 Parallelism = Annotated[
     int | None,
-    PlainValidator(_parallelism),
+    PlainValidator(as_count_or_auto),
     Kind("auto, or a number"),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}, {"pattern": r"\$\{"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"\$\{"}]}
+    ),
 ]
 
 
@@ -123,7 +118,23 @@ class Embedded(Section):
     database: Identifier = Field(default="postgres", description="Database to use; made when it is missing.")
 
 
-EmbeddedServerKey = Annotated[Embedded | None, BeforeValidator(_embedded), Kind("true, or a mapping")]
+EmbeddedServerKey = Annotated[
+    Embedded | None,
+    BeforeValidator(_embedded),
+    Kind("true, or a mapping"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "boolean"},
+                {
+                    "type": "object",
+                    "properties": {"data_dir": {"type": "string"}, "database": {"type": "string"}},
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
 
 
 class ConnectionKeys(Section):

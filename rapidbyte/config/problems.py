@@ -92,9 +92,9 @@ class Index:
         path = finding.path
         while path and path not in self._nodes:
             path = path[:-1]
-        is_whole = isinstance(self._nodes[path], Mapping | Listing)
-        at_key = path in self._keys and (finding.at_key or is_whole)
-        place = self._keys[path] if at_key else self._nodes[path].place
+        place, key = self._nodes[path].place, self._keys.get(path)
+        if key is not None and (finding.at_key or key.line != place.line):
+            place = key  # of a block, the key is what people look for
         return Problem(
             message=finding.message,
             path=dotted(finding.path),
@@ -223,4 +223,4 @@ def config_error(file: str, problems: Iterable[Problem]) -> ConfigError:
     if len(ordered) > MOST_SHOWN:
         lines.append(f"  and {len(ordered) - MOST_SHOWN} more")
     count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
-    return ConfigError("\n".join([f"{count} in {shown(file)}", *lines]), problems=tuple(ordered))
+    return ConfigError("\n".join([f"{count} in {file}", *lines]), problems=tuple(ordered))

@@ -94,9 +94,20 @@ def _clean(text: str) -> str:
 
 def as_integer(value: Any) -> int:
     """A whole number in decimal notation, from a plain scalar or out of the environment."""
+    return _whole_number(value, "a whole number")
+
+
+def as_count_or_auto(value: Any) -> int | None:
+    """A whole number of at least 1; None for `auto`."""
+    if isinstance(value, Scalar) and value.text == "auto":
+        return None
+    return at_least(1, 1024)(_whole_number(value, "`auto` or a whole number"))
+
+
+def _whole_number(value: Any, what: str) -> int:
     scalar = _scalar(value)
     if _INTEGER.match(scalar.text) is None:
-        raise fault(f"a whole number is due here, not `{shown(scalar.written)}`", "write it in digits alone, as 16")
+        raise fault(f"{what} is due here, not `{shown(scalar.written)}`", "write it in digits alone, as 16")
     return int(scalar.text)
 
 

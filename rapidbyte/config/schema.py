@@ -21,7 +21,21 @@ _RENAMED: dict[str, dict[str, str]] = {
 def pipeline_schema() -> dict[str, Any]:
     """JSON Schema of a pipeline file, as an editor reads it: before `${NAME}` is replaced."""
     schema = PipelineOf[PostgresSource | FilesSource].model_json_schema(by_alias=True)
-    return {"$schema": DIALECT, **schema, "title": "rapidbyte pipeline"}
+    return {"$schema": DIALECT, **_without_null(schema), "title": "rapidbyte pipeline"}
+
+
+def _without_null(schema: Any) -> Any:
+    """The schema without `null`, as a key without a value is refused, and without made-up titles."""
+    if isinstance(schema, list):
+        return [_without_null(part) for part in cast("list[Any]", schema) if part != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    parts = cast("dict[str, Any]", schema).items()
+    inner = {key: _without_null(part) for key, part in parts if not (key == "title" and isinstance(part, str))}
+    if "default" in inner and inner["default"] is None:
+        del inner["default"]
+    only = inner.get("anyOf", ())
+    return {**{key: part for key, part in inner.items() if key != "anyOf"}, **only[0]} if len(only) == 1 else inner
 
 
 def result_schema() -> dict[str, Any]:
