@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rapidbyte.cli.signals import StopRequest
 from rapidbyte.errors import ConfigError, RapidbyteError
-from rapidbyte.report.escape import shown
+from rapidbyte.report.escape import masked, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +134,6 @@ class Console:
         """The lines of an error, or one JSON object with its fields. Also with --quiet."""
         from dataclasses import asdict
 
-        from rapidbyte.report.document import masked
         from rapidbyte.report.failure import failure_lines
 
         if self.log_format == "json":

@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from rapidbyte.engine.figures import cpu_usage, tool_info, workers_summary
 from rapidbyte.engine.run import new_run_id
@@ -14,10 +14,8 @@ from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import CpuTimes, available_cores
 from rapidbyte.model import Column
 from rapidbyte.plan import CheckReport, RunPlan, SchemaChange, StreamPlan, StreamShape
-from rapidbyte.report.escape import without_passwords
+from rapidbyte.report.escape import masked
 from rapidbyte.result import Phases, RunResult, ServerInfo, error_info
-
-_SENTENCES = frozenset({"message", "hint", "afterwards", "row_detail", "advice", "warnings", "detail"})
 
 
 def document_text(document: dict[str, Any]) -> str:
@@ -29,16 +27,6 @@ def document_text(document: dict[str, Any]) -> str:
     text = json.dumps(masked(document), indent=2, ensure_ascii=True, allow_nan=False)
     # JSON does not count DEL among the characters that it must escape; a terminal acts on it.
     return text.replace("\x7f", "\\u007f") + "\n"
-
-
-def masked(value: Any, *, sentence: bool = False) -> Any:
-    """The value with passwords masked in every sentence that may quote a server: messages, hints, warnings."""
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {key: masked(item, sentence=key in _SENTENCES) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [masked(item, sentence=sentence) for item in cast("list[Any]", value)]
-    return without_passwords(value) if sentence and isinstance(value, str) else value
 
 
 def failed_before_start(

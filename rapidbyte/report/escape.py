@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any, cast
 
 MASK = "***"
+_SENTENCES = frozenset({"message", "hint", "afterwards", "row_detail", "advice", "warnings", "detail"})
 
 # Cc: ESC, newline, C1. Cf: bidi overrides and isolates, zero-width and tag characters (a name could look like
 # another). Cs: lone surrogates, which no encoder takes. Zl, Zp: line ends that a log reader may honour.
@@ -13,9 +15,9 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ALLOWED = re.compile(r"[ -~]*")
 
-# The user part may hold anything but the signs that end it; a password may even hold `@`, so take the last one
-# before a slash, a space or a quote. An unescaped slash in a password ends the host for libpq too.
-_URI_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/\"']*(@)")
+# `user:password@`, with or without `scheme://` before it: libpq echoes a URI whose scheme is misspelt. A password
+# may hold `@` itself, so the last one before a slash, a space or a quote ends it.
+_URI_PASSWORD = re.compile(r"((?:^|[\s/\"'])[^\s/:@\"']*:)[^\s/\"']+(@)")
 _KEY_PASSWORD = re.compile(r"(?i)(\b(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s'\"&,;)]+)")
 
 
@@ -52,3 +54,13 @@ def without_passwords(text: str) -> str:
 def shown(text: str) -> str:
     """Fit for a terminal and for a log: printable, and without passwords."""
     return printable(without_passwords(text))
+
+
+def masked(value: Any, *, sentence: bool = False) -> Any:
+    """The value with passwords masked in every sentence that may quote a server: messages, hints, warnings."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {key: masked(item, sentence=key in _SENTENCES) for key, item in items}
+    if isinstance(value, (list, tuple)):
+        return [masked(item, sentence=sentence) for item in cast("list[Any]", value)]
+    return without_passwords(value) if sentence and isinstance(value, str) else value

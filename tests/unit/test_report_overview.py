@@ -1,0 +1,96 @@
+"""Plans, checks and streams as text; streams as YAML that reads back as the very same names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rapidbyte.engine.run import preflight
+from rapidbyte.plan import CheckItem, CheckReport, SchemaChange, StreamShape
+from rapidbyte.ports import Runtime
+from rapidbyte.report.overview import check_text, plan_text, streams_text, streams_yaml, yaml_text
+from rapidbyte.spec import RunOptions, StreamSpec
+from tests import fakes
+from tests.fakes import FakeLeader, FakeSource, pipeline_spec
+
+
+def shape(name: str, **changes: object) -> StreamShape:
+    (found,) = FakeSource(1).describe((StreamSpec(name=name),))
+    return replace(found, **changes)
+
+
+def test_the_plan_reads_stream_by_stream() -> None:
+    """Target, method and why, wire, statements, drift, warnings."""
+    runtime = Runtime(
+        source=FakeSource(1),
+        leader=FakeLeader(),
+        write=fakes.write,
+        options=RunOptions(workers=2),
+        observe=lambda event: None,
+    )
+    plan = preflight(pipeline_spec("a"), runtime)
+    change = SchemaChange(kind="add_column", column="new", statement='ALTER TABLE "raw"."a" ADD COLUMN "new" text')
+    stream = replace(
+        plan.streams[0], statements=("CREATE TABLE x\n(id bigint)",), schema_changes=(change,), warnings=("slow",)
+    )
+    assert plan_text(replace(plan, streams=(stream,))) == (
+        "pipeline shop: PostgreSQL 17.0 -> PostgreSQL 18.0\n"
+        "workers: 2 (as asked for)\n"
+        "hand-over: 256.0 KB blocks, 4.0 MB a worker at most\n"
+        "\n"
+        "a -> raw.a (exists)\n"
+        "  table, 1000 B; one partition, 125 B each at most\n"
+        "  replace, published by swap: because\n"
+        "  wire: binary-relay\n"
+        "  CREATE TABLE x\\n(id bigint)\n"
+        '  drift: add_column new ALTER TABLE "raw"."a" ADD COLUMN "new" text\n'
+        "  warning: slow\n"
+    )
+
+
+def test_a_check_tells_the_grant_of_what_failed() -> None:
+    """One line an item."""
+    items = (
+        CheckItem(name="source", ok=True, detail="PostgreSQL 17.0", hint="not shown"),
+        CheckItem(name="plan", ok=False, detail="may not write", hint="GRANT INSERT ON raw.t TO r;"),
+    )
+    assert check_text(CheckReport(pipeline="shop", items=items)) == (
+        "ok    source: PostgreSQL 17.0\nFAIL  plan: may not write\n      hint: GRANT INSERT ON raw.t TO r;\n"
+    )
+
+
+def test_streams_show_columns_keys_and_estimates() -> None:
+    """As text, names escaped."""
+    found = streams_text((shape("a\n", primary_key=("id",), estimated_rows=1234),))
+    assert found == "a\\n: table, about 1,234 rows, 1000 B, key (id)\n  id bigint\n"
+
+
+def test_the_yaml_of_streams_reads_back() -> None:
+    """Whatever they are called, and also the paths of files."""
+    shapes = (shape("orders", primary_key=("id", "no")), shape("sales.o:x"), shape("f", kind="file"))
+    shapes = (*shapes[:2], replace(shapes[2], spec=replace(shapes[2].spec, path="a b/\u202e.csv")))
+    assert yaml.safe_load(streams_yaml(shapes)) == {
+        "streams": [
+            {"name": "orders", "primary_key": ["id", "no"]},
+            {"name": "sales.o:x"},
+            {"name": "f", "path": "a b/\u202e.csv"},
+        ]
+    }
+
+
+@pytest.mark.parametrize("word", ["no", "On", "y", "NULL", "22:22", "1.10", "012", "~", "", "a b", "-", "#", "a.b_1"])
+def test_a_scalar_that_yaml_would_take_for_something_else_is_quoted(word: str) -> None:
+    """YAML 1.1 has many ways to misread a name."""
+    assert yaml.safe_load(yaml_text(word)) == word
+
+
+@given(st.text())
+def test_every_text_survives_yaml(text: str) -> None:
+    """And nothing in it acts on a terminal."""
+    quoted = yaml_text(text)
+    assert yaml.safe_load(f"- {quoted}\n") == [text]
+    assert "\x1b" not in quoted
