@@ -205,6 +205,26 @@ def check_targets(streams: tuple[StreamPlan, ...], *, same_database: bool) -> No
         )
 
 
+def check_money(streams: tuple[StreamPlan, ...], *, source: ServerFacts, destination: ServerFacts) -> None:
+    """Refuses columns of money between servers that read its text differently: 1.00 here may be 100 there."""
+    if source.lc_monetary == destination.lc_monetary:
+        return
+    problems = tuple(
+        Problem(message=f"stream {stream.name!r}: column {column.source.name!r} is of type {column.source.type.name}")
+        for stream in streams
+        for column in stream.columns
+        if column.source.money and column.conversion == "identical"
+    )
+    if problems:
+        raise ConfigError(
+            "; ".join(problem.message for problem in problems)
+            + f", and lc_monetary is {source.lc_monetary} at the source, {destination.lc_monetary} at the destination",
+            code="money_locale",
+            hint="read it with a query that casts it to numeric",
+            problems=problems,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckItem:
     """One thing that `rapidbyte check` looked at."""
@@ -243,6 +263,8 @@ def make_plan(
     """The whole run's plan from its streams' plans. Pure. Raises ConfigError for what cannot go together."""
     same_database = source is not None and bool(source.identity) and source.identity == destination.identity
     check_targets(streams, same_database=same_database)
+    if source is not None:
+        check_money(streams, source=source, destination=destination)
     workers, reason = choose_workers(
         options.workers or resources.parallelism,
         cores=cores,

@@ -17,6 +17,7 @@ from rapidbyte.pg.catalog import (
     Relation,
     column_types,
     columns_of,
+    describe_types,
     find_relations,
     index_definitions,
     integer_keys,
@@ -26,6 +27,7 @@ from rapidbyte.pg.catalog import (
     sizes_of,
     user_relations,
 )
+from rapidbyte.pg.definition import MONEY_OIDS, holds_money
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.plan import StreamShape
 from rapidbyte.sources.postgres.faults import Fault, fault, key_faults, privilege_faults, projection, refuse
@@ -160,6 +162,7 @@ class SourceCatalog:
         )
         if spec.indexes == "source":
             shape = replace(shape, index_definitions=index_definitions(self._connection, relation.oid, names))
+        shape = self._with_types(shape)
         if relation.kind != "view" and spec.where is None:
             return shape
         after_from = sql.SQL("{} AS {}").format(quoted(relation.name), sql.Identifier(relation.name.name))
@@ -225,12 +228,20 @@ class SourceCatalog:
                 indexed_key=None,
             ).reason,
         )
-        return self._with_estimate(shape, subquery(query))
+        return self._with_estimate(self._with_types(shape), subquery(query))
+
+    def _with_types(self, shape: StreamShape) -> StreamShape:
+        """The shape with the definitions of its types that are not built in."""
+        wanted = {column.type.oid for column in shape.columns if not column.type.built_in}
+        types = describe_types(self._connection, wanted) if wanted else {}
+        rich = {oid for oid, definition in types.items() if holds_money(definition)}
+        columns = tuple(replace(column, money=column.money or column.type.oid in rich) for column in shape.columns)
+        return replace(shape, columns=columns, types=tuple(types[oid] for oid in sorted(types)))
 
     def _result_columns(self, found: Sequence[ResultColumn]) -> tuple[CatalogColumn, ...]:
         types = column_types(self._connection, [(column.oid, column.typmod) for column in found])
         return tuple(
-            CatalogColumn(column=Column(name=column.name, type=kind), may_select=True)
+            CatalogColumn(column=Column(name=column.name, type=kind, money=kind.oid in MONEY_OIDS), may_select=True)
             for column, kind in zip(found, types, strict=True)
         )
 
