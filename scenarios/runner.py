@@ -6,7 +6,8 @@ one, seed.sql, which is run on the source first. run.sh sees:
     SOURCE_DSN, DEST_DSN   the two databases, as a superuser of a server whose defaults are hostile
     ROLE                   a name for a role; every role whose name begins so is dropped afterwards
     SCENARIOS              this folder: `. "$SCENARIOS/lib.sh"` for expect, source_sql, dest_sql, ...
-    PATH                   rapidbyte, psql, json
+    SERVER_LOG             the server's log, where it can be read: `serverlog "$DEST_DSN"`
+    PATH                   rapidbyte, psql, json, serverlog
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def environment(server: Server, name: str) -> dict[str, str]:
         "SOURCE_DSN": server.dsn(f"{name}_source"),
         "DEST_DSN": server.dsn(f"{name}_dest"),
         "ROLE": name,
+        **({"SERVER_LOG": str(server.log)} if server.log else {}),
         "SCENARIOS": str(HERE),
         "PATH": os.pathsep.join([str(HERE / "bin"), kept["PATH"], str(embedded_bin_dir())]),
     }
