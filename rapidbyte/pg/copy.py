@@ -71,7 +71,13 @@ def _fail(connection: PgConnection, result: PGresult) -> psycopg.Error:
 
 
 def _begin_copy(connection: PgConnection, statement: sql.Composed, socket: _Socket, expected: ExecStatus) -> None:
-    connection.pgconn.send_query(statement.as_bytes(connection))
+    query = statement.as_bytes(connection)
+    if expected == ExecStatus.COPY_OUT:
+        # May hold a user's SQL: this protocol runs one statement and no more. (Not for COPY IN: there libpq would
+        # wait for ever after an error of the server, for the Sync that nobody has sent.)
+        connection.pgconn.send_query_params(query, None)
+    else:
+        connection.pgconn.send_query(query)
     result = _fetch_result(connection, socket)
     if result is None or result.status != expected:
         raise _fail(connection, result) if result is not None else psycopg.OperationalError("no answer to COPY")

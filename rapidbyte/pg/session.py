@@ -39,6 +39,9 @@ TIMEOUTS_OFF: tuple[tuple[str, str], ...] = (
 )
 """A role's or database's timeouts are for people at a prompt; a load has its own bounds."""
 
+TIMEOUTS_OFF_FROM_17: tuple[tuple[str, str], ...] = (("transaction_timeout", "0"),)
+"""What older servers do not know; `begin` adds it."""
+
 COMPLETE_ROWS: tuple[tuple[str, str], ...] = (("row_security", "off"),)
 """A policy makes a query fail instead of leaving rows out in silence (250 of 1,000 rows came, without an error)."""
 
@@ -81,7 +84,8 @@ def begin(connection: PgConnection, settings: Sequence[tuple[str, str]], *, mode
     """
     connection.autocommit = True
     connection.execute(sql.SQL("BEGIN {}").format(sql.SQL(mode)) if mode else "BEGIN")
-    apply_settings(connection, settings)
+    newer = TIMEOUTS_OFF_FROM_17 if connection.info.server_version >= 170000 else ()
+    apply_settings(connection, (*settings, *newer))
 
 
 def apply_settings(connection: PgConnection, settings: Sequence[tuple[str, str]]) -> None:
