@@ -19,7 +19,7 @@ from rapidbyte.errors import ConfigError, Problem
 _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^{}]*)?\}|(?P<bad>\{))")
 _LINE = re.compile(
     r"""[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*
-        (?:'(?P<single>[^']*)'|"(?P<double>(?:\\.|[^"\\])*)"|(?P<bare>[^\r\n]*?))
+        (?:'(?P<single>[^']*)'|"(?P<double>(?:\\.|[^"\\])*)"|(?P<bare>(?!['"])[^\r\n]*?))
         [ \t]*(?:(?:(?<=\s)|(?<=['"=]))\#[^\r\n]*)?(?:\r?\n|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -130,6 +130,9 @@ class Substitution:
         parts: list[str] = []
         at, complete = 0, True
         for found in _REFERENCE.finditer(scalar.text):
+            if found["bad"]:
+                self._tell_malformed(scalar.place)
+                return Unusable(place=scalar.place)
             value = self._resolve(found, scalar)
             complete = complete and value is not None
             parts += [scalar.text[at : found.start()], value or ""]
@@ -143,17 +146,6 @@ class Substitution:
     def _resolve(self, found: re.Match[str], scalar: Scalar) -> str | None:
         if found["dollar"]:
             return "$"
-        if found["bad"]:
-            self._problems.append(
-                Problem(
-                    message="`${` does not begin a reference to a variable",
-                    file=scalar.place.file,
-                    line=scalar.place.line,
-                    column=scalar.place.column,
-                    hint="write ${NAME} or ${NAME:-default}, and $$ for a dollar",
-                )
-            )
-            return None
         value = self._variables.get(found["name"])
         if not value and found["default"] is not None:
             return found["default"][2:]
@@ -161,3 +153,14 @@ class Substitution:
             self._missing.setdefault(found["name"], []).append(scalar.place)
             return None
         return value
+
+    def _tell_malformed(self, place: Place) -> None:
+        self._problems.append(
+            Problem(
+                message="`${` does not begin a reference to a variable",
+                file=place.file,
+                line=place.line,
+                column=place.column,
+                hint="write ${NAME} or ${NAME:-default}, and $$ for a dollar",
+            )
+        )

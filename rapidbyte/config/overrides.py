@@ -27,13 +27,19 @@ def apply_overrides(root: Mapping, overrides: Sequence[tuple[str, str]]) -> tupl
         place = Place(file=f"--set {shown(path)}")
         scalar = Scalar(text=value, written=value, plain=True, place=place, origin="set")
         try:
-            changed = _with(root, path, scalar)
+            changed = _with(root, _some(path), scalar)
         except _WrongPath as error:
             hint = "write it as destination.config.schema or source.streams[0].where"
             problems.append(Problem(message=str(error), path=path, file=place.file, hint=hint))
         else:
             root = changed if isinstance(changed, Mapping) else root
     return root, tuple(problems)
+
+
+def _some(path: str) -> str:
+    if not path:
+        raise _WrongPath("the path is empty")
+    return path
 
 
 def _with(node: Node | None, path: str, value: Scalar) -> Node:

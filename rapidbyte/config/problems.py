@@ -93,7 +93,8 @@ class Index:
         while path and path not in self._nodes:
             path = path[:-1]
         place, key = self._nodes[path].place, self._keys.get(path)
-        if key is not None and (finding.at_key or key.line != place.line):
+        is_block = key is not None and key.file == place.file and key.line != place.line
+        if key is not None and (finding.at_key or is_block):
             place = key  # of a block, the key is what people look for
         return Problem(
             message=finding.message,
