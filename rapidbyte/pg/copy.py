@@ -7,7 +7,9 @@ Statements are composed (`psycopg.sql`), never text.
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -53,15 +55,25 @@ class _Socket:
         self.blocked_s += time.monotonic() - started
         return ready[0][1]
 
+    def has_input(self) -> bool:
+        """True when something can be read now."""
+        self._poll.register(self._registered, select.POLLIN)
+        return bool(self._poll.poll(0))
 
-def _fetch_result(connection: PgConnection, socket: _Socket) -> PGresult | None:
+    def peek(self) -> bytes:
+        """The first byte that waits on the socket; it stays there. Empty where the peer has closed it."""
+        with socket.socket(fileno=os.dup(self._registered)) as duplicate:
+            return duplicate.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
+def _fetch_result(connection: PgConnection, wire: _Socket) -> PGresult | None:
     """The next result of the statement under way; None after the last."""
     pgconn = connection.pgconn
     while pgconn.flush():
-        if socket.wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
+        if wire.wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
             pgconn.consume_input()
     while pgconn.is_busy():
-        socket.wait(select.POLLIN)
+        wire.wait(select.POLLIN)
         pgconn.consume_input()
     return pgconn.get_result()
 
@@ -70,7 +82,7 @@ def _fail(connection: PgConnection, result: PGresult) -> psycopg.Error:
     return error_from_result(result, encoding=connection.info.encoding)
 
 
-def _begin_copy(connection: PgConnection, statement: sql.Composed, socket: _Socket, expected: ExecStatus) -> None:
+def _begin_copy(connection: PgConnection, statement: sql.Composed, wire: _Socket, expected: ExecStatus) -> None:
     query = statement.as_bytes(connection)
     if expected == ExecStatus.COPY_OUT:
         # May hold a user's SQL: this protocol runs one statement and no more. (Not for COPY IN: there libpq would
@@ -78,15 +90,15 @@ def _begin_copy(connection: PgConnection, statement: sql.Composed, socket: _Sock
         connection.pgconn.send_query_params(query, None)
     else:
         connection.pgconn.send_query(query)
-    result = _fetch_result(connection, socket)
+    result = _fetch_result(connection, wire)
     if result is None or result.status != expected:
         raise _fail(connection, result) if result is not None else psycopg.OperationalError("no answer to COPY")
 
 
-def _end_copy(connection: PgConnection, socket: _Socket) -> int:
+def _end_copy(connection: PgConnection, wire: _Socket) -> int:
     """Rows of the command's tag. Reads all results, raises the first error."""
     rows, failure = 0, None
-    while (result := _fetch_result(connection, socket)) is not None:
+    while (result := _fetch_result(connection, wire)) is not None:
         if result.status == ExecStatus.COMMAND_OK:
             rows = result.command_tuples or 0
         else:
@@ -159,6 +171,7 @@ class CopyIn:
         self._connection = connection
         self._statement = statement
         self._socket = _Socket(connection, stop, doing)
+        self._answered = False
 
     @property
     def blocked_s(self) -> float:
@@ -178,18 +191,29 @@ class CopyIn:
             self._abort()
 
     def write(self, data: bytes) -> None:
-        """Hands a block over; returns when the kernel has taken it. An error of the server is raised here or in
-        `finish`.
+        """Hands a block over; returns when the kernel has taken it.
+
+        The server's error is raised here when it is seen in time, else in `finish`.
         """
-        pgconn, wait = self._connection.pgconn, self._socket.wait
+        pgconn, wire = self._connection.pgconn, self._socket
         pgconn.put_copy_data(data)
         while pgconn.flush():
-            if wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
-                pgconn.consume_input()
-                if not pgconn.is_busy():
-                    # The server has ended the COPY before we did: it can only be an error.
-                    self.finish()
-                    raise psycopg.OperationalError("the server ended the COPY early")
+            if wire.wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
+                self._take_answer()
+        if wire.has_input():
+            self._take_answer()
+
+    def _take_answer(self) -> None:
+        """Takes what the server says in mid-COPY off the socket: notices, or the error that has ended the COPY.
+
+        libpq keeps an error to itself until the COPY is ended, and a long one would be sent to its end in vain; so the
+        first answer is looked at before libpq has it: an ErrorResponse begins with an E. Not under TLS.
+        """
+        pgconn = self._connection.pgconn
+        if not self._answered and not pgconn.ssl_in_use and self._socket.peek() == b"E":
+            self.finish()
+        self._answered = True
+        pgconn.consume_input()
 
     def finish(self) -> int:
         """Ends the COPY; returns the server's row count. Raises the server's error."""
