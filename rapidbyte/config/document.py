@@ -22,6 +22,8 @@ from rapidbyte.errors import ConfigError, Problem
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 50
+MAX_VALUES = 50_000
+"""Keys and values together. A text of 1 MiB may hold ten times as many, which takes seconds to judge."""
 MAX_FAULTS = 100
 """A text with more structural faults than this is not read to its end."""
 
@@ -211,6 +213,7 @@ class _Reader:
         masked = _masked(text)
         self._events: Iterator[Any] = yaml.parse(masked, Loader=_LOADER)
         self._unmask = str.maketrans(_MASKS, _SYNTAX) if masked != text else {}
+        self._count = 0
         self.problems: list[Problem] = []
 
     def document(self) -> Node | None:
@@ -235,6 +238,10 @@ class _Reader:
 
     def _node(self, event: Any, depth: int) -> Node:
         place = self._place(event)
+        self._count += 1
+        if self._count > MAX_VALUES:
+            self._tell(place, f"the document holds more than {MAX_VALUES} keys and values")
+            raise _Stop
         usable = self._judge(event, place)
         if isinstance(event, yaml.AliasEvent):
             return Unusable(place=place)

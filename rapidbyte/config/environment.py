@@ -13,7 +13,18 @@ from collections.abc import Mapping as Environment
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, printable, read_text
+from rapidbyte.config.document import (
+    MAX_BYTES,
+    MAX_FAULTS,
+    Listing,
+    Mapping,
+    Node,
+    Place,
+    Scalar,
+    Unusable,
+    printable,
+    read_text,
+)
 from rapidbyte.errors import ConfigError, Problem
 
 _REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^{}]*)?\}|(?P<bad>\{))")
@@ -94,6 +105,8 @@ class Substitution:
         self._variables = variables
         self._missing: dict[str, list[Place]] = {}
         self._problems: list[Problem] = []
+        self._room = MAX_BYTES
+        """How much text variables may still add; a document may name a large one very often."""
 
     def apply(self, root: Mapping) -> Mapping:
         """The tree with every `${NAME}` replaced; a value that lacks one becomes unusable."""
@@ -131,9 +144,14 @@ class Substitution:
         at, complete = 0, True
         for found in _REFERENCE.finditer(scalar.text):
             if found["bad"]:
-                self._tell_malformed(scalar.place)
+                hint = "write ${NAME} or ${NAME:-default}, and $$ for a dollar"
+                self._tell(scalar.place, "`${` does not begin a reference to a variable", hint)
                 return Unusable(place=scalar.place)
             value = self._resolve(found, scalar)
+            self._room -= len(value or "")
+            if self._room < 0:
+                self._tell(scalar.place, "the variables' values are larger than 1 MiB together")
+                return Unusable(place=scalar.place)
             complete = complete and value is not None
             parts += [scalar.text[at : found.start()], value or ""]
             at = found.end()
@@ -154,13 +172,7 @@ class Substitution:
             return None
         return value
 
-    def _tell_malformed(self, place: Place) -> None:
-        self._problems.append(
-            Problem(
-                message="`${` does not begin a reference to a variable",
-                file=place.file,
-                line=place.line,
-                column=place.column,
-                hint="write ${NAME} or ${NAME:-default}, and $$ for a dollar",
-            )
-        )
+    def _tell(self, place: Place, message: str, hint: str | None = None) -> None:
+        if len(self._problems) < MAX_FAULTS:
+            problem = Problem(message=message, file=place.file, line=place.line, column=place.column, hint=hint)
+            self._problems.append(problem)

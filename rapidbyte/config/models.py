@@ -6,9 +6,9 @@ where it has a counterpart or does no harm. Rules that concern several keys are 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from rapidbyte.config.document import Scalar
 from rapidbyte.config.scalars import (
@@ -38,8 +38,6 @@ from rapidbyte.config.scalars import (
 from rapidbyte.model import SyncMode, WriteMode
 from rapidbyte.spec import MEGABYTE, NullabilityPolicy, ReplaceStrategy, TypeChangePolicy
 
-Source = TypeVar("Source", bound="Section")
-
 Word = BeforeValidator(as_word)
 SslMode = Annotated[Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], Word]
 Port = Annotated[Integer, AfterValidator(at_least(1, 65535))]
@@ -50,10 +48,8 @@ NOT_YET = "Not available in this version."
 NO_EFFECT = "Accepted, without effect:"
 
 
-class Section(BaseModel):
-    """A mapping with known keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+class Section(BaseModel, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True):
+    """A mapping with known keys. Its validator is built when it is first used: building takes longer than loading."""
 
 
 def _embedded(value: Any) -> Any:
@@ -109,7 +105,7 @@ Parallelism = Annotated[
 ]
 
 
-class Embedded(Section):
+class Embedded(Section, frozen=True):
     """The embedded PostgreSQL instead of a connection."""
 
     data_dir: Text | None = Field(
@@ -137,7 +133,7 @@ EmbeddedServerKey = Annotated[
 ]
 
 
-class ConnectionKeys(Section):
+class ConnectionKeys(Section, frozen=True):
     """How to reach a server."""
 
     dsn: SecretText | None = Field(
@@ -162,7 +158,7 @@ class ConnectionKeys(Section):
     )
 
 
-class PostgresSourceKeys(ConnectionKeys):
+class PostgresSourceKeys(ConnectionKeys, frozen=True):
     """`source.config` with `use: postgres`."""
 
     schema_: Identifier = Field(default="public", alias="schema", description="Schema of streams that name none.")
@@ -174,7 +170,7 @@ class PostgresSourceKeys(ConnectionKeys):
     )
 
 
-class FilesSourceKeys(Section):
+class FilesSourceKeys(Section, frozen=True):
     """`source.config` with `use: files`."""
 
     path: Text | None = Field(
@@ -197,7 +193,7 @@ class FilesSourceKeys(Section):
     skip: Count = Field(default=0, description="CSV: lines to skip before the header.")
 
 
-class StreamKeys(Section):
+class StreamKeys(Section, frozen=True):
     """Keys of every stream."""
 
     sync_mode: Annotated[SyncMode, Word, AfterValidator(not_yet("incremental", "cdc"))] = Field(
@@ -236,7 +232,7 @@ class StreamKeys(Section):
     )
 
 
-class PostgresStream(StreamKeys):
+class PostgresStream(StreamKeys, frozen=True):
     """One entry of `source.streams` with `use: postgres`."""
 
     name: RelationName = Field(
@@ -254,7 +250,7 @@ class PostgresStream(StreamKeys):
     )
 
 
-class FilesStream(StreamKeys):
+class FilesStream(StreamKeys, frozen=True):
     """One entry of `source.streams` with `use: files`."""
 
     name: RelationName = Field(description="Any name; the target is called so unless `target` is given.")
@@ -264,7 +260,7 @@ class FilesStream(StreamKeys):
     types: ColumnTypes = Field(default=(), description="PostgreSQL types of columns, instead of the inferred ones.")
 
 
-class Network(Section):
+class Network(Section, frozen=True):
     """Hosts a connector may reach."""
 
     allowed_hosts: Texts | None = Field(
@@ -272,7 +268,7 @@ class Network(Section):
     )
 
 
-class EnvironmentPermission(Section):
+class EnvironmentPermission(Section, frozen=True):
     """Variables a connector may see."""
 
     allowed_vars: Texts | None = Field(
@@ -280,7 +276,7 @@ class EnvironmentPermission(Section):
     )
 
 
-class FileSystem(Section):
+class FileSystem(Section, frozen=True):
     """Folders a connector may open."""
 
     allowed_preopens: Annotated[Texts, AfterValidator(only())] | None = Field(
@@ -288,7 +284,7 @@ class FileSystem(Section):
     )
 
 
-class Permissions(Section):
+class Permissions(Section, frozen=True):
     """What a connector may do."""
 
     network: Network = Field(default_factory=Network, description="Hosts it may reach.")
@@ -296,7 +292,7 @@ class Permissions(Section):
     fs: FileSystem = Field(default_factory=FileSystem, description="Folders it may open.")
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     """How much a connector may take."""
 
     max_memory: Size | None = Field(default=None, description="Lowers `resources.max_memory`.")
@@ -305,14 +301,14 @@ class Limits(Section):
     )
 
 
-class SourceKeys(Section):
+class SourceKeys(Section, frozen=True):
     """`source`, without what depends on the connector."""
 
     permissions: Permissions | None = Field(default=None, description="Limits what the connector may do.")
     limits: Limits | None = Field(default=None, description="Limits what the connector may take.")
 
 
-class PostgresSource(SourceKeys):
+class PostgresSource(SourceKeys, frozen=True):
     """`source` with `use: postgres`."""
 
     use: Annotated[Literal["postgres", "source-postgres"], Word] = Field(description="The connector.")
@@ -320,7 +316,7 @@ class PostgresSource(SourceKeys):
     streams: Annotated[tuple[PostgresStream, ...], BeforeValidator(as_list)] = Field(description="What to load.")
 
 
-class FilesSource(SourceKeys):
+class FilesSource(SourceKeys, frozen=True):
     """`source` with `use: files`."""
 
     use: Annotated[Literal["files"], Word] = Field(description="The connector.")
@@ -328,14 +324,14 @@ class FilesSource(SourceKeys):
     streams: Annotated[tuple[FilesStream, ...], BeforeValidator(as_list)] = Field(description="What to load.")
 
 
-class WorkerKeys(Section):
+class WorkerKeys(Section, frozen=True):
     """The workers' own login."""
 
     user: Text = Field(description="Role that the COPY writers log in as; it needs no right to create anything.")
     password: SecretText | None = Field(default=None, description="Its password.")
 
 
-class DestinationKeys(ConnectionKeys):
+class DestinationKeys(ConnectionKeys, frozen=True):
     """`destination.config`."""
 
     schema_: Identifier = Field(default="public", alias="schema", description="Schema of targets that name none.")
@@ -354,7 +350,7 @@ def _removed(value: Any) -> Any:
     return "ignore" if word == "add" else word
 
 
-class SchemaEvolution(Section):
+class SchemaEvolution(Section, frozen=True):
     """What may differ between source and target."""
 
     new_column: Annotated[Literal["add", "ignore", "fail"], Word] = Field(
@@ -369,14 +365,14 @@ class SchemaEvolution(Section):
     )
 
 
-class Hooks(Section):
+class Hooks(Section, frozen=True):
     """SQL to run around a load."""
 
     before_load: Annotated[Texts, AfterValidator(only(()))] = Field(default=(), description=f"Statements. {NOT_YET}")
     after_load: Annotated[Texts, AfterValidator(only(()))] = Field(default=(), description=f"Statements. {NOT_YET}")
 
 
-class Destination(Section):
+class Destination(Section, frozen=True):
     """`destination`."""
 
     use: Annotated[Literal["postgres", "dest-postgres"], Word] = Field(description="The connector.")
@@ -415,7 +411,7 @@ class Destination(Section):
     limits: Limits | None = Field(default=None, description="Limits what the connector may take.")
 
 
-class Autotune(Section):
+class Autotune(Section, frozen=True):
     """Hints of the Rust tool."""
 
     enabled: Flag | None = Field(default=None, description=f"{NO_EFFECT} sizes follow from the plan.")
@@ -442,7 +438,7 @@ def _unpinned(value: Any) -> Any:
     return {names.get(str(key), str(key)): node for key, node in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-class ResourceKeys(Section):
+class ResourceKeys(Section, frozen=True):
     """`resources`."""
 
     parallelism: Parallelism = Field(
@@ -477,7 +473,7 @@ class ResourceKeys(Section):
     )
 
 
-class State(Section):
+class State(Section, frozen=True):
     """`state`."""
 
     backend: Annotated[Literal["sqlite", "postgres"], Word] | None = Field(
@@ -488,13 +484,13 @@ class State(Section):
     )
 
 
-class Dask(Section):
+class Dask(Section, frozen=True):
     """`execution.dask`."""
 
     address: Annotated[Text, AfterValidator(only())] | None = Field(default=None, description=f"Scheduler. {NOT_YET}")
 
 
-class Execution(Section):
+class Execution(Section, frozen=True):
     """`execution`."""
 
     engine: Annotated[Literal["threads", "dask"], Word, AfterValidator(not_yet("dask"))] = Field(
@@ -516,14 +512,14 @@ def _version(text: str) -> str:
     return text
 
 
-class PipelineOf(Section, Generic[Source]):
-    """A whole pipeline file, for one kind of source."""
+class PipelineKeys(Section, frozen=True):
+    """A whole pipeline file, whatever its source."""
 
     version: Annotated[Text, AfterValidator(_version), WithJsonSchema({"const": "1.0"})] = Field(
         description='Version of this format: "1.0", in quotes.'
     )
     pipeline: PipelineName = Field(description="Name of state, lease and receipts.")
-    source: Source = Field(description="Where rows come from.")
+    source: SourceKeys = Field(description="Where rows come from.")
     transforms: Annotated[
         tuple[()],
         PlainValidator(_transforms),
@@ -536,6 +532,16 @@ class PipelineOf(Section, Generic[Source]):
     state: State | None = Field(default=None, description=f"{NO_EFFECT} the ledger in the destination is used.")
 
 
-PostgresPipeline = PipelineOf[PostgresSource]
-FilesPipeline = PipelineOf[FilesSource]
+class PostgresPipeline(PipelineKeys, frozen=True):
+    """A pipeline that reads PostgreSQL."""
+
+    source: PostgresSource = Field(description="Where rows come from.")
+
+
+class FilesPipeline(PipelineKeys, frozen=True):
+    """A pipeline that reads files."""
+
+    source: FilesSource = Field(description="Where rows come from.")
+
+
 Pipeline = PostgresPipeline | FilesPipeline

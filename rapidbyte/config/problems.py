@@ -211,9 +211,10 @@ def suggestion(model: type[Pipeline], path: Path) -> str | None:
     other = FilesPipeline if model is PostgresPipeline else PostgresPipeline
     if (twin := _model_at(other, path[:-1])) is not None and key in keys_of(twin):
         return f"it belongs to use: {'files' if other is FilesPipeline else 'postgres'}"
+    inside = dotted(path[:-1])
     places = [place for place, section in sections(model) if key in keys_of(section) and place]
     if places:
-        return f"it belongs under `{places[0]}`"
+        return f"it belongs under `{min(places, key=lambda place: not place.startswith(inside))}`"
     return f"known keys: {', '.join(known)}" if known else None
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from rapidbyte.config.models import FilesSource, PipelineOf, PostgresSource
+from rapidbyte.config.models import FilesSource, PipelineKeys, PostgresSource
 from rapidbyte.result import CursorResult, RunResult, SchemaChangeResult, StreamResult
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,9 +18,15 @@ _RENAMED: dict[str, dict[str, str]] = {
 """Keys that `to_document` renames, as Python does not allow `from` for a field."""
 
 
+class _AnyPipeline(PipelineKeys, frozen=True):
+    """A pipeline file: what to load, from where to where."""
+
+    source: PostgresSource | FilesSource = Field(description="Where rows come from.")
+
+
 def pipeline_schema() -> dict[str, Any]:
     """JSON Schema of a pipeline file, as an editor reads it: before `${NAME}` is replaced."""
-    schema = PipelineOf[PostgresSource | FilesSource].model_json_schema(by_alias=True)
+    schema = _AnyPipeline.model_json_schema(by_alias=True)
     return {"$schema": DIALECT, **_without_null(schema), "title": "rapidbyte pipeline"}
 
 

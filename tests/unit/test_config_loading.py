@@ -67,7 +67,7 @@ BAD: list[tuple[str, str, str]] = [
     ("pipeline: shop", "@@pipelin: shop", "unknown key `pipelin` (did you mean `pipeline`?)"),
     ("  write_mode: append", "  @@write_moed: append", "unknown key `write_moed` (did you mean `write_mode`?)"),
     ("  write_mode: append", "  @@mode: append", "unknown key `mode` (did you mean `write_mode`?)"),
-    ("  write_mode: append", "  @@schema: raw", "unknown key `schema` (it belongs under `source.config`)"),
+    ("  write_mode: append", "  @@schema: raw", "unknown key `schema` (it belongs under `destination.config`)"),
     ("    schema: raw", "    @@Schema: raw", "unknown key `Schema` (did you mean `schema`?)"),
     ("    host: localhost\n  streams", "    @@dbname: x\n  streams", "unknown key `dbname` (did you mean `database`?)"),
     ("    host: localhost\n  streams", "    @@url: x\n  streams", "unknown key `url` (did you mean `dsn`?)"),
@@ -670,3 +670,18 @@ def test_state_may_be_empty(tmp_path: Path) -> None:
     """`state: {}`, as the Rust tool's later pipelines have it."""
     spec = config.load(write(tmp_path, BASE + "state: {}\n"), env={})
     assert spec.notices == ("state has no effect: the ledger in the destination is used",)
+
+
+def test_refuses_more_values_than_it_would_judge_in_time(tmp_path: Path) -> None:
+    """A megabyte of keys would take seconds; the limit is told with the place where it is passed."""
+    path = write(tmp_path, BASE + "x: [" + "a, " * 50_000 + "]\n")
+    assert f"{path}:15:" in refusal(path).message
+    assert "the document holds more than 50000 keys and values" in refusal(path).message
+
+
+def test_refuses_variables_that_fill_the_memory(tmp_path: Path) -> None:
+    """A value that is named a thousand times is not put in a thousand times."""
+    path = write(tmp_path, BASE + "state: {connection: '" + "${A}" * 1000 + "'}\n")
+    error = refusal(path, env={"A": "x" * 2000})
+    assert "the variables' values are larger than 1 MiB together" in error.message
+    assert len(error.problems) == 1
