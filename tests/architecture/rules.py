@@ -1,4 +1,4 @@
-"""The house's rules as functions: a package's folder -> what breaks the rule. Empty means that it holds."""
+"""The house's rules as functions: a package's modules -> what breaks the rule. Empty means that it holds."""
 
 from __future__ import annotations
 
@@ -44,18 +44,39 @@ VAGUE_NAMES = ("utils", "util", "helpers", "helper", "common", "base", "manager"
 
 FUNCTION_LINES = 60
 
-Rule = Callable[[Path], list[str]]
+
+class Package:
+    """A package's modules as syntax trees, by their path within it."""
+
+    def __init__(self, name: str, trees: dict[str, ast.Module]) -> None:
+        self.name = name
+        self.trees = trees
+
+    def with_text(self, path: str, addition: str) -> Package:
+        """The same with a text added to one module, which is new where it was not there."""
+        text = ast.unparse(self.trees[path]) if path in self.trees else ""
+        return Package(self.name, {**self.trees, path: ast.parse(f"{text}\n{addition}")})
 
 
-def modules(package: Path) -> Iterator[tuple[str, ast.Module]]:
-    """(path within the package, syntax tree) of every module."""
-    for path in sorted(package.rglob("*.py")):
-        yield path.relative_to(package).as_posix(), _parsed(path.read_text())
+Rule = Callable[[Package], list[str]]
 
 
 @functools.cache
-def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+def read_package(folder: Path) -> Package:
+    """Every module of a package."""
+    return Package(
+        folder.name,
+        {
+            path.relative_to(folder).as_posix(): ast.parse(path.read_text(), filename=str(path))
+            for path in sorted(folder.rglob("*.py"))
+        },
+    )
+
+
+@functools.cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """All nodes of a tree. Every rule looks at all of them, and each rule is run several times."""
+    return tuple(ast.walk(tree))
 
 
 def _within(path: str, places: tuple[str, ...]) -> bool:
@@ -64,28 +85,31 @@ def _within(path: str, places: tuple[str, ...]) -> bool:
 
 def _docstrings(tree: ast.Module) -> set[int]:
     """ids of the constants that are docstrings, of a field too: expressions that are nothing but a text."""
-    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {id(node.value) for node in nodes(tree) if isinstance(node, ast.Expr)}
 
 
-def _texts(tree: ast.Module) -> Iterator[ast.Constant]:
+@functools.cache
+def _texts(tree: ast.Module) -> tuple[ast.Constant, ...]:
     """Every text that is no docstring."""
     documentation = _docstrings(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
-            yield node
+    return tuple(
+        node
+        for node in nodes(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation
+    )
 
 
-def stray_connects(package: Path) -> list[str]:
+def stray_connects(package: Package) -> list[str]:
     """psycopg.connect, Connection.connect, or a `connect` imported from psycopg, outside pg/session.py."""
     return [
         f"{path}:{node.lineno} opens a connection"
-        for path, tree in modules(package)
-        for node in ast.walk(tree)
+        for path, tree in package.trees.items()
+        for node in nodes(tree)
         if _opens(node) and path != "pg/session.py"
     ] + [
         f"pg/session.py opens connections in {count} places"
-        for path, tree in modules(package)
-        if path == "pg/session.py" and (count := sum(_opens(node) for node in ast.walk(tree))) != 1
+        for path, tree in package.trees.items()
+        if path == "pg/session.py" and (count := sum(_opens(node) for node in nodes(tree))) != 1
     ]
 
 
@@ -98,12 +122,12 @@ def _opens(node: ast.AST) -> bool:
     return owner in ("psycopg", "PGconn", "PgConnection") or owner.endswith(("Connection", ".PGconn"))
 
 
-def worker_ddl(package: Path) -> list[str]:
+def worker_ddl(package: Package) -> list[str]:
     """Texts that begin like a statement which changes tables, in all that the writer and the worker can reach."""
     reached = reach(package, "destinations/postgres/writer.py") | reach(package, "engine/worker.py")
     return [
         f"{path}:{text.lineno} holds {str(text.value).strip()[:40]!r}"
-        for path, tree in modules(package)
+        for path, tree in package.trees.items()
         if path in reached
         for text in _texts(tree)
         if _statement_words(str(text.value)) & DDL_WORDS
@@ -115,21 +139,22 @@ def _statement_words(text: str) -> set[str]:
     return {words[0] for part in text.split(";") if (words := part.split()) and len(words) > 1 and words[0].isupper()}
 
 
-def reach(package: Path, start: str) -> set[str]:
+def reach(package: Package, start: str) -> set[str]:
     """Modules of ours that importing this one brings in, itself included; type-checking imports included."""
-    trees = dict(modules(package))
+    trees = package.trees
     found: set[str] = set()
     waiting = [start]
     while waiting:
         path = waiting.pop()
         if path in trees and path not in found:
             found.add(path)
-            waiting += [target for _, target in _own_imports(package.name, path, trees)]
+            waiting += [target for _, target in _own_imports(package, trees[path])]
     return found
 
 
-def _own_imports(name: str, path: str, trees: dict[str, ast.Module]) -> Iterator[tuple[ast.AST, str]]:
-    for node in ast.walk(trees[path]):
+def _own_imports(package: Package, within: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    name, trees = package.name, package.trees
+    for node in nodes(within):
         targets: list[str] = []
         if isinstance(node, ast.ImportFrom):
             targets = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
@@ -143,14 +168,14 @@ def _own_imports(name: str, path: str, trees: dict[str, ast.Module]) -> Iterator
                         yield node, candidate
 
 
-def copies_in(package: Path) -> list[str]:
+def copies_in(package: Package) -> list[str]:
     """One path only: rows enter PostgreSQL through one COPY statement, in the writer.
 
     `bench` hands one to psql, whose pipe it measures against.
     """
     found = [
         (path, text.lineno)
-        for path, tree in modules(package)
+        for path, tree in package.trees.items()
         for text in _texts(tree)
         if "FROM STDIN" in str(text.value).upper() and not _within(path, ("bench",))
     ]
@@ -159,45 +184,41 @@ def copies_in(package: Path) -> list[str]:
     return [f"{path}:{line} copies rows in" for path, line in found] or ["nobody copies rows in"]
 
 
-def row_wise_writes(package: Path) -> list[str]:
+def row_wise_writes(package: Package) -> list[str]:
     """executemany, psycopg's own Copy, COPY to files or programs of the server: other ways to move rows (G14)."""
     found = [
         f"{path}:{node.lineno} uses {node.attr}"
-        for path, tree in modules(package)
-        for node in ast.walk(tree)
+        for path, tree in package.trees.items()
+        for node in nodes(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("executemany", "copy_expert", "write_row", "copy_from")
     ]
     return found + [
         f"{path}:{text.lineno} lets the server run programs or read files"
-        for path, tree in modules(package)
+        for path, tree in package.trees.items()
         for text in _texts(tree)
         if any(word in str(text.value).upper() for word in ("FROM PROGRAM", "TO PROGRAM", "DBLINK", "FILE_FDW"))
     ]
 
 
-def local_imports(package: Path) -> list[str]:
+def local_imports(package: Package) -> list[str]:
     """Modules of ours imported inside a function, where no heavy library has to load late."""
-    trees = dict(modules(package))
+    trees = package.trees
     return [
         f"{path}:{node.lineno} imports {target} inside a function"
         for path, tree in trees.items()
         if not _within(path, LATE_LOADERS)
-        for function in ast.walk(tree)
+        for function in nodes(tree)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node, target in _own_imports(package.name, path, {path: ast.Module([function], []), **_others(trees, path)})
+        for node, target in _own_imports(package, function)
     ]
 
 
-def _others(trees: dict[str, ast.Module], path: str) -> dict[str, ast.Module]:
-    return {other: tree for other, tree in trees.items() if other != path}
-
-
-def broad_excepts(package: Path) -> list[str]:
+def broad_excepts(package: Package) -> list[str]:
     """`except Exception`, `except BaseException`, a bare `except`, `suppress(Exception)`: one, in the CLI."""
     found = [
         f"{path}:{node.lineno} catches everything"
-        for path, tree in modules(package)
-        for node in ast.walk(tree)
+        for path, tree in package.trees.items()
+        for node in nodes(tree)
         if _broad(node)
     ]
     inside = [place for place in found if place.startswith("cli/")]
@@ -213,12 +234,12 @@ def _broad(node: ast.AST) -> bool:
     return False
 
 
-def loose_dataclasses(package: Path) -> list[str]:
+def loose_dataclasses(package: Package) -> list[str]:
     """Dataclasses that are not frozen, slotted and keyword-only."""
     return [
         f"{path}:{node.lineno} {node.name} is not frozen, slotted and keyword-only"
-        for path, tree in modules(package)
-        for node in ast.walk(tree)
+        for path, tree in package.trees.items()
+        for node in nodes(tree)
         if isinstance(node, ast.ClassDef)
         for decorator in node.decorator_list
         if "dataclass" in ast.unparse(decorator) and _true_options(decorator) < {"frozen", "slots", "kw_only"}
@@ -234,24 +255,26 @@ def _true_options(decorator: ast.expr) -> set[str]:
     }
 
 
-def import_cycles(package: Path) -> list[str]:
+def import_cycles(package: Package) -> list[str]:
     """Modules that can be reached from what they import, at run time: imports for type checking do not count."""
-    trees = dict(modules(package))
-    direct = {path: _run_time_imports(package.name, path, trees) for path in trees}
+    trees = package.trees
+    direct = {path: _run_time_imports(package, path) for path in trees}
     return [f"{path} imports itself by way of others" for path in trees if path in _closure(direct, direct[path])]
 
 
-def _run_time_imports(name: str, path: str, trees: dict[str, ast.Module]) -> set[str]:
+def _run_time_imports(package: Package, path: str) -> set[str]:
     hidden = {
         id(inner)
-        for node in ast.walk(trees[path])
+        for node in nodes(package.trees[path])
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    found = {target for node, target in _own_imports(name, path, trees) if id(node) not in hidden}
+    found = {target for node, target in _own_imports(package, package.trees[path]) if id(node) not in hidden}
     if path == "__init__.py":
         # What the root offers lazily, by __getattr__, is imported after all of it: nobody waits for it.
-        found -= {target for node, target in _own_imports(name, path, trees) if getattr(node, "col_offset", 0)}
+        found -= {
+            target for node, target in _own_imports(package, package.trees[path]) if getattr(node, "col_offset", 0)
+        }
     # `from rapidbyte.pg import types` needs the package's __init__, which is no edge of the package to itself.
     return found - {path, f"{path.rpartition('/')[0]}/__init__.py".lstrip("/")}
 
@@ -267,7 +290,7 @@ def _closure(direct: dict[str, set[str]], start: set[str]) -> set[str]:
     return found
 
 
-def long_functions(package: Path) -> list[str]:
+def long_functions(package: Package) -> list[str]:
     """Functions of more than 60 lines, decorators and docstring included."""
     return [
         f"{path}:{node.lineno} {node.name} has {lines} lines"
@@ -276,28 +299,28 @@ def long_functions(package: Path) -> list[str]:
     ]
 
 
-def function_lengths(package: Path) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, int]]:
+def function_lengths(package: Package) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, int]]:
     """(module, function, lines)."""
     return [
         (path, node, (node.end_lineno or node.lineno) - node.lineno + 1)
-        for path, tree in modules(package)
-        for node in ast.walk(tree)
+        for path, tree in package.trees.items()
+        for node in nodes(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
 
-def strayed_packages(package: Path) -> list[str]:
+def strayed_packages(package: Package) -> list[str]:
     """Third-party packages imported where they have no address."""
     return [
         f"{path}:{line} imports {name}"
-        for path, tree in modules(package)
+        for path, tree in package.trees.items()
         for name, line in _third_party(package.name, tree)
         if not _within(path, ADDRESSES.get(name, ()))
     ]
 
 
 def _third_party(own: str, tree: ast.Module) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -307,22 +330,22 @@ def _third_party(own: str, tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield name, node.lineno
 
 
-def vague_names(package: Path) -> list[str]:
+def vague_names(package: Package) -> list[str]:
     """Modules and packages whose name says nothing."""
     return [
         f"{path} says nothing by its name"
-        for path, _ in modules(package)
+        for path in package.trees
         for part in path.removesuffix(".py").split("/")
         if part in VAGUE_NAMES or part.endswith("_v2")
     ]
 
 
-def swallowed_errors(package: Path) -> list[str]:
+def swallowed_errors(package: Package) -> list[str]:
     """Handlers that do nothing at all; `contextlib.suppress` with a reason is the way to say so."""
     return [
         f"{path}:{node.lineno} swallows an error"
-        for path, tree in modules(package)
-        for node in ast.walk(tree)
+        for path, tree in package.trees.items()
+        for node in nodes(tree)
         if isinstance(node, ast.ExceptHandler) and all(isinstance(step, ast.Pass) for step in node.body)
     ]
 
