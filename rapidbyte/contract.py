@@ -101,6 +101,8 @@ class WriteContract:
     checkpoint_interval_bytes: int
     replace: ReplaceFacts
     resume: ResumeFacts
+    index_definitions: tuple[str, ...] = ()
+    """The source's indexes, which a created target gets with `indexes: source`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

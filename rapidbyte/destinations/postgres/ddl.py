@@ -207,17 +207,17 @@ def carry_grants(stage: QualifiedName, facts: TargetFacts, stage_grants: tuple[G
     statements = [
         sql.SQL("REVOKE ALL ON {} FROM {}").format(identifier(stage), _grantee(grantee)) for grantee in grantees
     ]
-    for grant in facts.grants:
-        statements.append(
-            sql.SQL("GRANT {}{} ON {} TO {}{}").format(
-                printed(grant.privilege),
-                sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column is not None else sql.SQL(""),
-                identifier(stage),
-                _grantee(grant.grantee),
-                sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
-            )
-        )
-    return tuple(statements)
+    return (*statements, *(_grant_again(stage, grant) for grant in facts.grants))
+
+
+def _grant_again(stage: QualifiedName, grant: Grant) -> sql.Composed:
+    return sql.SQL("GRANT {}{} ON {} TO {}{}").format(
+        printed(grant.privilege),
+        sql.SQL(" ({})").format(sql.Identifier(grant.column)) if grant.column is not None else sql.SQL(""),
+        identifier(stage),
+        _grantee(grant.grantee),
+        sql.SQL(" WITH GRANT OPTION" if grant.grantable else ""),
+    )
 
 
 def exchange(stage: QualifiedName, facts: TargetFacts) -> Statements:

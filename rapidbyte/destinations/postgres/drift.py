@@ -19,6 +19,20 @@ Conversion = Callable[[ColumnType, ColumnType], ConversionKind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedType:
+    """A stream column's type as the destination knows it."""
+
+    type: ColumnType | None
+    """None: the destination has no such type."""
+    difference: str | None = None
+    """How the destination's type of that name differs from the source's, as a phrase."""
+    remedy: str | None = None
+    """The statement that would create it."""
+    collation_known: bool = True
+    """The column's collation exists at the destination."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """What becomes of a stream's columns."""
 
@@ -50,7 +64,7 @@ def plan_columns(
     *,
     stream: str,
     target: tuple[TargetColumn, ...] | None,
-    types: Mapping[str, ColumnType],
+    types: Mapping[str, ResolvedType],
     key: tuple[str, ...],
     policy: SchemaPolicy,
     allow_lossy: tuple[str, ...],
@@ -58,8 +72,8 @@ def plan_columns(
 ) -> Drift:
     """What becomes of each column.
 
-    `target` is None where the target is to be created. `types` has, for every column that the target lacks, its type
-    as the destination has it. `key` is the primary key of a target that is created: its columns are NOT NULL.
+    `target` is None where the target is to be created. `types` has an entry for every column. `key` is the primary key
+    of a target that is created: its columns are NOT NULL.
     Raises SchemaError, ConfigError.
     """
     incoming = tuple(arriving)
@@ -68,11 +82,14 @@ def plan_columns(
     existing = {column.name: column for column in target or ()}
     for column in incoming:
         if target is None:
-            _create(column, types[column.name], column.name in key, found)
+            _create(column, types, column.name in key, found)
         elif column.name in existing:
-            _match(column, existing[column.name], policy, allow_lossy, conversion, found)
+            kind = conversion(column.type, existing[column.name].column.type)
+            if kind == "identical" and types[column.name].difference is not None:
+                kind = "lossy"
+            _match(column, existing[column.name], kind, policy, allow_lossy, found)
         else:
-            _add(column, types[column.name], policy, found)
+            _add(column, types, policy, found)
     if target is not None:
         arrived = {column.name for column in incoming}
         for missing in (column for column in target if column.name not in arrived):
@@ -118,23 +135,39 @@ def _check_names(incoming: tuple[Column, ...], allow_lossy: tuple[str, ...], fou
             found.misfits.append(Problem(message=f"allow_lossy names column {name!r}, which the stream does not have"))
 
 
-def _create(column: Column, kind: ColumnType, in_key: bool, found: _Findings) -> None:
+def _own_type(column: Column, types: Mapping[str, ResolvedType], found: _Findings) -> ColumnType:
+    """The type of a column that the target gets; what is wrong with it is noted."""
+    resolved = types[column.name]
+    if resolved.type is None:
+        message = f"column {column.name}: the destination has no type {column.type.name}"
+        found.misfits.append(Problem(message=message, hint=resolved.remedy))
+    elif resolved.difference is not None:
+        message = f"column {column.name}: type {column.type.name} is not the same at both ends: {resolved.difference}"
+        found.misfits.append(Problem(message=message, hint="make the types equal"))
+    if not resolved.collation_known:
+        message = f"column {column.name}: the destination has no collation {column.collation}"
+        found.misfits.append(Problem(message=message, hint="CREATE COLLATION it there"))
+    return resolved.type or column.type
+
+
+def _create(column: Column, types: Mapping[str, ResolvedType], in_key: bool, found: _Findings) -> None:
+    kind = _own_type(column, types, found)
     plain = _plain(column, kind, nullable=column.nullable and not in_key)
     _warn_of_plainness(column, found)
     found.columns.append(ColumnPlan(source=column, target=plain, conversion="identical"))
 
 
-def _add(column: Column, kind: ColumnType, policy: SchemaPolicy, found: _Findings) -> None:
+def _add(column: Column, types: Mapping[str, ResolvedType], policy: SchemaPolicy, found: _Findings) -> None:
     if policy.new_column == "fail":
         found.refused.append(f"column {column.name} is new (schema_evolution: new_column: fail)")
     elif policy.new_column == "ignore":
         found.changes.append(SchemaChange(kind="ignored_column", column=column.name, before=column.type.name))
     else:
         # Nullable: the rows that are there have no value for it.
-        plain = _plain(column, kind, nullable=True)
+        plain = _plain(column, _own_type(column, types, found), nullable=True)
         _warn_of_plainness(column, found)
         found.added.append(plain)
-        found.changes.append(SchemaChange(kind="add_column", column=column.name, after=kind.name))
+        found.changes.append(SchemaChange(kind="add_column", column=column.name, after=plain.type.name))
         found.columns.append(ColumnPlan(source=column, target=plain, conversion="identical"))
 
 
@@ -151,9 +184,9 @@ def _warn_of_plainness(column: Column, found: _Findings) -> None:
 def _match(
     column: Column,
     target: TargetColumn,
+    kind: ConversionKind,
     policy: SchemaPolicy,
     allow_lossy: tuple[str, ...],
-    conversion: Conversion,
     found: _Findings,
 ) -> None:
     if target.column.generated:
@@ -165,7 +198,6 @@ def _match(
             f"column {column.name} may be NULL in the source and not in the target"
             " (schema_evolution: nullability_change: fail)"
         )
-    kind = conversion(column.type, target.column.type)
     if kind == "lossy":
         if column.name in allow_lossy:
             found.lossy.append(column.name)
@@ -194,9 +226,7 @@ def _miss(target: TargetColumn, policy: SchemaPolicy, found: _Findings) -> None:
             f"the stream does not carry the target's column {target.name} (schema_evolution: removed_column: fail)"
         )
     else:
-        found.changes.append(
-            SchemaChange(kind="missing_column", column=target.name, before=target.column.type.name)
-        )
+        found.changes.append(SchemaChange(kind="missing_column", column=target.name, before=target.column.type.name))
 
 
 def _raise(stream: str, found: _Findings) -> None:

@@ -63,7 +63,6 @@ CREATE_TABLES: tuple[LiteralString, ...] = (
     committed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (load_id, partition)
 )""",
-    f"INSERT INTO _rapidbyte.ledger (version) VALUES ({VERSION:d})",  # type: ignore[assignment]
 )
 
 COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
@@ -116,9 +115,8 @@ def bootstrap_statements(*, schema_exists: bool) -> tuple[sql.Composed, ...]:
     statements: list[LiteralString] = [] if schema_exists else [CREATE_SCHEMA]
     statements += CREATE_TABLES
     composed = [sql.Composed([sql.SQL(statement)]) for statement in statements]
-    composed += [
-        sql.SQL("COMMENT ON {} IS {}").format(sql.SQL(thing), sql.Literal(text)) for thing, text in COMMENTS
-    ]
+    composed += [sql.SQL("COMMENT ON {} IS {}").format(sql.SQL(thing), sql.Literal(text)) for thing, text in COMMENTS]
+    composed.append(sql.SQL("INSERT INTO _rapidbyte.ledger (version) VALUES ({})").format(sql.Literal(VERSION)))
     composed += [sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(identifier(name)) for name in (LEDGER, LOADS, RECEIPTS)]
     return tuple(composed)
 
@@ -193,7 +191,12 @@ def load_record(connection: PgConnection, load_id: str, *, lock_row: bool) -> Lo
 
 
 def end_load(
-    connection: PgConnection, load_id: str, *, state: LoadState, publish: str | None = None, row_count: int | None = None
+    connection: PgConnection,
+    load_id: str,
+    *,
+    state: LoadState,
+    publish: str | None = None,
+    row_count: int | None = None,
 ) -> None:
     """Marks a load as published or discarded."""
     connection.execute(

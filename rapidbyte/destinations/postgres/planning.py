@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from rapidbyte.contract import ReplaceFacts
 from rapidbyte.destinations.postgres import ddl, ledger
-from rapidbyte.destinations.postgres.drift import Conversion, Drift, name_fault, plan_columns
+from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedType, name_fault, plan_columns
 from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publish, key_for
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
-from rapidbyte.model import Column, ColumnType, PublishMethod, QualifiedName, Wire, WriteMode
+from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
 from rapidbyte.plan import ColumnPlan, SchemaChange, StreamPlan, StreamShape
 from rapidbyte.spec import DestinationSpec, StreamSpec
 
@@ -104,7 +104,7 @@ def decide_stream(
     *,
     destination: DestinationSpec,
     facts: TargetFacts,
-    types: Mapping[str, ColumnType],
+    types: Mapping[str, ResolvedType],
     conversion: Conversion,
     choose_wire: ChooseWire,
 ) -> StreamPlan:

@@ -1,9 +1,9 @@
 """Which way a load is published, and why. Pure: from what was asked for and what hangs on the target.
 
-    rename    the stage becomes the target                  no target, or an empty one with nothing attached
-    swap      likewise, after it was given all that hangs on the old table
-    in_place  the target's rows are changed                 replace, where something cannot be given to another table
-    insert    the stage's rows are added                    append
+rename    the stage becomes the target                  no target, or an empty one with nothing attached
+swap      likewise, after it was given all that hangs on the old table
+in_place  the target's rows are changed                 replace, where something cannot be given to another table
+insert    the stage's rows are added                    append
 """
 
 from __future__ import annotations
@@ -124,11 +124,11 @@ def shortened(obstacles: tuple[str, ...]) -> str:
     return f"{text}; and {more} more" if more > 0 else text
 
 
-def key_for(
-    *, facts: TargetFacts, stream_key: tuple[str, ...], carried: frozenset[str]
-) -> tuple[str, ...]:
-    """The key by which in_place finds the same row: the stream's, else the target's primary key, where all of it
-    is carried; else empty."""
+def key_for(*, facts: TargetFacts, stream_key: tuple[str, ...], carried: frozenset[str]) -> tuple[str, ...]:
+    """The key by which in_place finds the same row: the stream's, else the target's primary key; empty for none.
+
+    A key counts only where all of its columns are carried.
+    """
     for key in (stream_key, facts.primary_key):
         if key and set(key) <= carried:
             return key

@@ -334,9 +334,7 @@ ORDER BY 4 NULLS FIRST, 1, 2
 
 def look_up(connection: PgConnection, name: QualifiedName) -> TargetFacts:
     """The target of this name as the caller's transaction sees it, also where there is none."""
-    row = connection.execute(_SCHEMA, {"schema": name.schema}).fetchone()
-    assert row is not None, "the query returns one row"
-    schema_oid, may_create, may_use, publications = row
+    schema_oid, may_create, may_use, publications = connection.execute(_SCHEMA, {"schema": name.schema}).fetchall()[0]
     found = connection.execute(_TABLE, {"schema": name.schema, "name": name.name}).fetchone()
     basis: dict[str, Any] = {
         "name": name,

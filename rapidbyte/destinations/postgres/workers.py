@@ -100,7 +100,8 @@ def lacking(connection: PgConnection, role: str, wanted: tuple[Access, ...]) -> 
             "names": [access.name for access in wanted],
         },
     ).fetchall()
-    return tuple(wanted[place - 1] for place, has in rows if not has)
+    places: list[int] = [place for place, has in rows if not has]
+    return tuple(wanted[place - 1] for place in places)
 
 
 def grant(connection: PgConnection, role: str, wanted: tuple[Access, ...]) -> tuple[Access, ...]:
@@ -122,7 +123,7 @@ def _read(document: list[list[Any]]) -> tuple[Access, ...]:
 
 
 def release(connection: PgConnection, load_id: str) -> None:
-    """Revokes what was granted for this load, and what no other load needs any more. Takes the ledger's lock."""
+    """Revokes what no other load needs any more, but the stage's grants. Takes the ledger's lock."""
     row = connection.execute(
         "SELECT worker_role FROM _rapidbyte.loads JOIN pg_roles ON rolname = worker_role WHERE load_id = %s", (load_id,)
     ).fetchone()
@@ -137,15 +138,26 @@ def release(connection: PgConnection, load_id: str) -> None:
     ).fetchall()
     others = any(state == "prepared" and other != load_id for other, _, state in rows)
     taken_back: dict[Access, None] = {}
-    for other, document, _ in rows:
+    for _, document, _ in rows:
         for access in _read(document):
-            if (access.kind == "stage" and other == load_id) or (access.kind != "stage" and not others):
+            if access.kind != "stage" and not others:
                 taken_back[access] = None
     held = set(taken_back) - set(lacking(connection, role, tuple(taken_back)))
     for access in (access for access in taken_back if access in held and _exists(connection, access)):
         connection.execute(ddl.revoke(access.privileges, access.thing, role))
     if not others:
         connection.execute("UPDATE _rapidbyte.loads SET granted = '[]' WHERE worker_role = %s", (role,))
+
+
+def release_stage(connection: PgConnection, load_id: str) -> None:
+    """Revokes what was granted on the stage for this load. The stage is the load's own: no lock is needed."""
+    row = connection.execute(
+        "SELECT worker_role, granted FROM _rapidbyte.loads JOIN pg_roles ON rolname = worker_role WHERE load_id = %s",
+        (load_id,),
+    ).fetchone()
+    for access in _read(row[1]) if row else ():
+        if row and access.kind == "stage":
+            connection.execute(ddl.revoke(access.privileges, access.thing, row[0]))
 
 
 def _exists(connection: PgConnection, access: Access) -> bool:
