@@ -111,6 +111,7 @@ def _require_going(stop: threading.Event) -> None:
 
 def _failed_early(spec: PipelineSpec, runtime: Runtime, plan: RunPlan | None, error: RapidbyteError) -> RunOutcome:
     """No worker has started: the stream that the error names failed, the others were skipped."""
+    error.at(afterwards="no target was changed" if plan is not None else "the destination was not touched")
     planned = {stream.name: stream for stream in plan.streams} if plan is not None else {}
     specs = [stream.shape.spec for stream in plan.streams] if plan is not None else list(spec.streams)
     outcomes = tuple(
@@ -274,7 +275,9 @@ def _finish_stream(
             outcome,
             status="cancelled" if isinstance(error, CancelledError) else "failed",
             reports=fanout.ended(stream.name),
-            error=reported(error.at(stream=stream.name, table=str(stream.target))),
+            error=reported(
+                error.at(stream=stream.name, table=str(stream.target), afterwards=_afterwards(stream, error))
+            ),
         )
     clock.enter("load")
     return replace(
@@ -282,6 +285,17 @@ def _finish_stream(
         started_s=min((report.started_s for report in outcome.reports), default=None),
         ended_s=time.monotonic(),
     )
+
+
+def _afterwards(stream: StreamPlan, error: RapidbyteError) -> str:
+    """In which state a stream's target is after a failure."""
+    if error.context.commit_state == "after_commit_unknown":
+        return f"whether {stream.target} was published is not known: look before you run it again"
+    if not stream.replace.target_exists:
+        return f"{stream.target} was not created"
+    if any(change.kind == "add_column" for change in stream.schema_changes):
+        return f"{stream.target} has the rows it had before; the columns that were added to it stay"
+    return f"{stream.target} is as it was before"
 
 
 def _discard(contracts: Sequence[WriteContract], runtime: Runtime) -> tuple[str, ...]:

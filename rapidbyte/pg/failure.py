@@ -142,7 +142,8 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
 
 def connect_failure(error: psycopg.Error, *, side: Side, where: str) -> RapidbyteError:
     """Our error for a connection that could not be opened. psycopg gives no SQLSTATE for it (C12): the text decides."""
-    text = _one_line(str(error))
+    # "connection failed: connection to server at ..., port ... failed: FATAL: ...": the place is told already.
+    text = _one_line(str(error)).removeprefix("connection failed: ").removeprefix("connection is bad: ")
     kind = SourceError if side == "source" else DestinationError
     lowered = text.lower()
     for words, code, hint in (
