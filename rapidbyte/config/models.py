@@ -17,12 +17,15 @@ from rapidbyte.config.scalars import (
     Identifier,
     Integer,
     Kind,
+    Name,
     Names,
     Patterns,
     PipelineName,
+    RawText,
     RelationName,
     SecretText,
     Size,
+    SourceName,
     Sql,
     Text,
     Texts,
@@ -75,8 +78,8 @@ def _type_names(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _one_character(text: str) -> str:
-    if len(text) != 1:
-        raise fault("a single character is due here")
+    if len(text) != 1 or not (" " < text <= "~" or text == "\t"):
+        raise fault("a single visible ASCII character, or a tab, is due here")
     return text
 
 
@@ -86,7 +89,7 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Character = Annotated[Text, AfterValidator(_one_character)]
+Character = Annotated[RawText, AfterValidator(_one_character)]
 SomeNames = Annotated[Names, AfterValidator(_some)]
 FormatWord = Annotated[Literal["csv", "parquet", "ndjson", "arrow"], Word, AfterValidator(not_yet("ndjson", "arrow"))]
 ColumnTypes = Annotated[
@@ -180,12 +183,14 @@ class FilesSourceKeys(Section, frozen=True):
     format: FormatWord | None = Field(
         default=None, description="Default: guessed from the name. ndjson and arrow are not available in this version."
     )
-    delimiter: Character | None = Field(default=None, description="CSV: what parts two fields. Default: guessed.")
-    quote: Character | None = Field(default=None, description="CSV: what encloses a field. Default: guessed.")
-    escape: Character | None = Field(
-        default=None, description="CSV: what precedes a quote inside of quotes. Default: guessed."
+    delimiter: Character | None = Field(
+        default=None, description="CSV: what parts two fields. Default: read off the header."
     )
-    header: Flag | None = Field(default=None, description="CSV: whether the first line holds names. Default: guessed.")
+    quote: Character | None = Field(default=None, description="CSV: what encloses a field. Default: a double quote.")
+    escape: Character | None = Field(
+        default=None, description="CSV: what precedes a quote inside of quotes. Default: the quote."
+    )
+    header: Flag | None = Field(default=None, description="CSV: whether the first line holds names. Default: true.")
     null_strings: Texts | None = Field(
         default=None, description="CSV: texts that mean NULL. Default: an unquoted empty field, as in PostgreSQL's csv."
     )
@@ -204,7 +209,8 @@ class StreamKeys(Section, frozen=True):
     where: Sql | None = Field(default=None, description="SQL condition that rows must meet, evaluated by the source.")
     target: RelationName | None = Field(
         default=None,
-        description="Table to write, as table or schema.table; may hold `*` with a pattern. Default: the name.",
+        description="Table to write, as table or schema.table, parted at the first dot. With a pattern it holds a `*`, "
+        "which stands for the table's name. Default: the stream's own name.",
     )
     write_mode: Annotated[WriteMode, Word, AfterValidator(not_yet("upsert"))] | None = Field(
         default=None, description="Overrides the destination's."
@@ -235,9 +241,7 @@ class StreamKeys(Section, frozen=True):
 class PostgresStream(StreamKeys, frozen=True):
     """One entry of `source.streams` with `use: postgres`."""
 
-    name: RelationName = Field(
-        description="Table, schema.table (parted at the first dot), a pattern as sales.*, or any name with `query`."
-    )
+    name: SourceName = Field(description="Table, schema.table, a pattern such as sales.*, or any name with `query`.")
     query: Sql | None = Field(default=None, description="One SELECT to load instead of a table.")
     partition_key: Identifier | None = Field(
         default=None, description="Integer column by whose ranges the stream is read in parallel. Default: chosen."
@@ -253,7 +257,7 @@ class PostgresStream(StreamKeys, frozen=True):
 class FilesStream(StreamKeys, frozen=True):
     """One entry of `source.streams` with `use: files`."""
 
-    name: RelationName = Field(description="Any name; the target is called so unless `target` is given.")
+    name: Name = Field(description="Any name; the target is called so unless `target` is given.")
     path: Text | None = Field(
         default=None, description="File or glob, relative to the pipeline file. Default: the config's."
     )
@@ -359,7 +363,9 @@ class SchemaEvolution(Section, frozen=True):
     removed_column: Annotated[Literal["ignore", "fail"], BeforeValidator(_removed)] = Field(
         default="ignore", description="A column the source lacks."
     )
-    type_change: Annotated[TypeChangePolicy, Word] = Field(default="fail", description="A column whose types differ.")
+    type_change: Annotated[TypeChangePolicy, Word, AfterValidator(not_yet("null"))] = Field(
+        default="fail", description="A column whose types differ. `null` is not available in this version."
+    )
     nullability_change: Annotated[NullabilityPolicy, Word] = Field(
         default="allow", description="A column that may be NULL in the source alone."
     )

@@ -47,7 +47,7 @@ destination:
 - **Numbers** are decimal digits. A number that comes out of `${NAME}` is parsed where a number is due.
 - **Sizes** are bytes, or take `kb`, `mb`, `gb` (1024). **Durations** are seconds, or take `s`, `m`, `h`.
 - **Names** of columns, schemas and tables are used as they are written, case included, and have at most 63 bytes.
-  `schema.table` is parted at its first dot.
+  Where a stream's name holds dots it is read both ways: as a table of that name, and as `schema.table`.
 - Refused: anchors, aliases, tags, merge keys, duplicate keys, a second document, a byte order mark, more than 1 MiB,
   50,000 keys and values, or 50 levels.
 

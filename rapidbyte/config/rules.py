@@ -18,6 +18,7 @@ from rapidbyte.config.models import (
     PostgresStream,
 )
 from rapidbyte.config.problems import Finding, Path
+from rapidbyte.model import IDENTIFIER_BYTES
 from rapidbyte.spec import MEGABYTE
 
 Stream = PostgresStream | FilesStream
@@ -45,6 +46,7 @@ def check_rules(sections: Sections) -> Iterator[Finding]:
     for position, stream in sections.streams:
         path: Path = ("source", "streams", position)
         yield from _keys_in_columns(stream, sections.destination, path)
+        yield from _own_name_as_target(stream, path)
         if isinstance(stream, PostgresStream):
             yield from _pattern(stream, path)
             yield from _query(stream, path)
@@ -97,6 +99,18 @@ def _keys_in_columns(stream: Stream, destination: Destination | None, path: Path
         yield Finding(path=(*path, "allow_lossy"), message=f"`columns` lacks {', '.join(unknown)}")
 
 
+def _own_name_as_target(stream: Stream, path: Path) -> Iterator[Finding]:
+    """A query's or a file's name is any text, unless it is the target's as well."""
+    is_table = isinstance(stream, PostgresStream) and stream.query is None
+    size = len(stream.name.encode())
+    if not is_table and stream.target is None and size > IDENTIFIER_BYTES:
+        yield Finding(
+            path=(*path, "name"),
+            message=f"the name has {size} bytes; PostgreSQL keeps {IDENTIFIER_BYTES}",
+            hint="shorten it, or give the stream a target",
+        )
+
+
 def _pattern(stream: PostgresStream, path: Path) -> Iterator[Finding]:
     is_pattern = "*" in stream.name and stream.query is None
     target = stream.target or ""
@@ -117,15 +131,8 @@ def _query(stream: PostgresStream, path: Path) -> Iterator[Finding]:
         return
     if "*" in stream.name:
         yield Finding(path=(*path, "name"), message="a stream with `query` has a name, not a pattern")
-    for key, is_given in (
-        ("where", stream.where is not None),
-        ("columns", bool(stream.columns)),
-        ("indexes", stream.indexes != "none"),
-    ):
-        if is_given:
-            yield Finding(
-                path=(*path, key), message=f"`{key}` does not go with `query`", hint="write it into the query"
-            )
+    if stream.indexes != "none":
+        yield Finding(path=(*path, "indexes"), message="`indexes` does not go with `query`: a query has none")
 
 
 def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path: Path) -> Iterator[Finding]:

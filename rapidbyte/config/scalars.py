@@ -214,6 +214,16 @@ def _relation(text: str) -> str:
     return text
 
 
+def _source_name(text: str) -> str:
+    """A pattern, or what can be a table: the whole of it, or a schema and a table parted at one of its dots."""
+    _printable(text)
+    dots = [at for at, char in enumerate(text) if char == "."]
+    readings = [(text,), *((text[:at], text[at + 1 :]) for at in dots)]
+    if "*" in text or any(all(part and len(part.encode()) <= IDENTIFIER_BYTES for part in parts) for parts in readings):
+        return text
+    return _identifier(text)
+
+
 def _printable(text: str) -> str:
     if not text:
         raise fault("the name is empty")
@@ -253,6 +263,7 @@ RawText = Annotated[str, PlainValidator(as_text), Kind("text"), _TEXT]
 Name = Annotated[str, PlainValidator(as_text), AfterValidator(_printable), Kind("name"), _TEXT]
 Identifier = Annotated[str, PlainValidator(as_text), AfterValidator(_identifier), Kind("name"), _TEXT]
 RelationName = Annotated[str, PlainValidator(as_text), AfterValidator(_relation), Kind("name"), _TEXT]
+SourceName = Annotated[str, PlainValidator(as_text), AfterValidator(_source_name), Kind("name"), _TEXT]
 PipelineName = Annotated[
     str,
     PlainValidator(as_text),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,10 @@ BAD: list[tuple[str, str, str]] = [
     ("    - name: orders", '    - name: @@""', "the name is empty"),
     ("    - name: orders", '    - name: @@"a\\0b"', "the text holds a NUL character"),
     ("    - name: orders", '    - name: @@"a\\nb"', "the name holds a control character"),
-    ("    - name: orders", "    - name: @@sales.", "the schema's or the table's name is empty"),
+    ("    - name: orders", "    - {name: a, target: @@sales.}", "the schema's or the table's name is empty"),
+    ("    - name: orders", f"    - {{name: a, target: @@s.{'t' * 64}}}", "the name has 64 bytes; PostgreSQL keeps 63"),
+    ("    - name: orders", f"    - name: @@s.{'t' * 64}", "the name has 66 bytes; PostgreSQL keeps 63"),
+    ("    - name: orders", f"    - {{name: @@{'q' * 64}, query: select 1, target: t}}", "the name has 64 bytes"),
     ("    schema: raw", f"    schema: @@{'s' * 64}", "the name has 64 bytes; PostgreSQL keeps 63"),
     ("    - name: orders", '    - {name: a, columns: [id, @@"x\\ty"]}', "the name holds a control character"),
     ("    - name: orders", "    - {name: a, columns: @@[id, id]}", "a name is given twice in this list"),
@@ -159,8 +163,8 @@ BAD: list[tuple[str, str, str]] = [
     ("    - name: orders", '    - {name: "s.*", target: @@one}', "all tables of the pattern would be written to this one"),
     ("    - name: orders", '    - {name: orders, target: @@"raw.*"}', "a * in `target` needs a pattern in `name`"),
     ("    - name: orders", "    - {name: orders, exclude: @@[x]}", "`exclude` needs a pattern in `name`"),
-    ("    - name: orders", "    - {name: q, query: select 1, where: @@a}", "`where` does not go with `query`"),
-    ("    - name: orders", "    - {name: q, query: select 1, columns: @@[a]}", "`columns` does not go with `query`"),
+    ("    - name: orders", "    - {name: q, query: select 1, indexes: @@source}", "`indexes` does not go with `query`"),
+    ("    - name: orders", "    - {name: @@q*, query: select 1}", "a stream with `query` has a name, not a pattern"),
     ("    schema: raw", "    dsn: postgresql:///d?sslmode=require\n    sslmode: @@disable", "`dsn` and `sslmode` contradict"),
     ("    schema: raw", "    dsn: postgresql:///d\n    service: @@prod", "`service` does not go with `dsn`"),
     ("    host: localhost\n    schema: raw", "    embedded: true\n    host: @@x", "`host` does not go with `embedded`"),
@@ -173,6 +177,7 @@ BAD: list[tuple[str, str, str]] = [
     ("    - name: orders", "    - {name: a, tie_breaker_field: @@t}", "`tie_breaker_field` is not available"),
     ("    - name: orders", "    - {name: a, null_cursor: @@skip}", "`null_cursor` is not available in this version"),
     ("  write_mode: append", "  on_data_error: @@dlq", "`dlq` is not available in this version"),
+    ("  write_mode: append", "  schema_evolution: {type_change: @@null}", "`null` is not available in this version"),
     ("  write_mode: append", "  append_strategy: @@direct", "`append_strategy` is not available in this version"),
     ("  write_mode: append", "  publish: @@together", "`publish` is not available in this version"),
     ("  write_mode: append", "  hooks: {before_load: @@[select 1]}", "`before_load` is not available in this version"),
@@ -206,7 +211,9 @@ BAD_FILES: list[tuple[str, str, str]] = [
     ("    path: data/*.csv", "    format: csv", "the stream has no `path`"),
     ("    path: data/*.csv", "    path: x\n    format: @@ndjson", "`ndjson` is not available in this version"),
     ("    path: data/*.csv", "    path: x\n    format: @@xml", "`xml` is not one of csv, parquet, ndjson, arrow"),
-    ("    path: data/*.csv", "    path: x\n    delimiter: @@ab", "a single character is due here"),
+    ("    path: data/*.csv", "    path: x\n    delimiter: @@ab", "a single visible ASCII character, or a tab, is due here"),
+    ("    path: data/*.csv", '    path: x\n    delimiter: @@"\\n"', "a single visible ASCII character, or a tab, is due"),
+    ("    - name: flights", f"    - name: @@{'f' * 64}", "the name has 64 bytes; PostgreSQL keeps 63 (shorten it, or give"),
     ("    path: data/*.csv", "    path: x\n    header: @@yes", "true or false is due here, not `yes`"),
     ("    path: data/*.csv", "    path: x\n    skip: @@-1", "the number must be at least 0"),
     ("    path: data/*.csv", "    path: x\n    format: parquet\n    header: @@true", "`header` is an option of csv, not of"),
@@ -685,3 +692,26 @@ def test_refuses_variables_that_fill_the_memory(tmp_path: Path) -> None:
     error = refusal(path, env={"A": "x" * 2000})
     assert "the variables' values are larger than 1 MiB together" in error.message
     assert len(error.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["a.b", "sales.", ".x", "a.b.c", f"{'s' * 63}.{'t' * 63}", f"a.b.{'t' * 63}", 'we ird"; drop', "Größe", "*"]
+)
+def test_a_source_s_tables_may_be_called_anything(tmp_path: Path, name: str) -> None:
+    """F8: dots, spaces, quotes, case: the catalog decides what a name means."""
+    text = BASE.replace("    - name: orders", f"    - name: {json.dumps(name)}")
+    assert config.load(write(tmp_path, text), env={}).streams[0].name == name
+
+
+def test_a_query_s_name_may_be_long_where_it_has_a_target(tmp_path: Path) -> None:
+    """And it may be filtered and projected like a table."""
+    text = FILES.replace("    - name: flights", f"    - {{name: {'f' * 100}, target: t}}")
+    assert config.load(write(tmp_path, text), env={}).streams[0].target == "t"
+    text = BASE.replace("    - name: orders", "    - {name: q, query: select 1 as a, columns: [a], where: a > 0}")
+    assert config.load(write(tmp_path, text), env={}).streams[0].where == "a > 0"
+
+
+def test_a_tab_is_a_delimiter(tmp_path: Path) -> None:
+    """Although it is a control character."""
+    text = FILES.replace("    path: data/*.csv", '    {path: x, delimiter: "\\t"}')
+    assert config.load(write(tmp_path, text), env={}).source.delimiter == "\t"  # type: ignore[union-attr]
