@@ -59,10 +59,13 @@ TEXT_ONLY = frozenset(
         "regnamespace",
         "regrole",
         "regcollation",
+        "tsquery",
+        "int2vector",
+        "oidvector",
     }
 )
-"""Built-in types that must travel as text: their bytes are OIDs, which name other things in another database, and
-aclitem has none."""
+"""Built-in types that must travel as text: the bytes of reg* are OIDs, which name other things in another database;
+aclitem has none; and no server reads those of an empty tsquery, int2vector, oidvector back (PostgreSQL 15 and 18)."""
 
 UNREADABLE = frozenset({"gtsvector"})
 """Types whose text no server reads back."""
