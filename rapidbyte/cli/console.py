@@ -33,7 +33,7 @@ STDERR_PATIENCE_SECONDS = 2.0
 
 
 class LineWriter:
-    """Lines to stderr in order, from any thread and from a signal's handler; `put` never blocks (C21).
+    """Lines to stderr in order, from any thread; `put` never blocks (C21).
 
     A daemon thread writes them, from `start` to `close`.
     """
@@ -47,7 +47,7 @@ class LineWriter:
         self._thread.start()
 
     def put(self, line: str) -> None:
-        """Hands the line over. Without a lock: a signal may interrupt the thread that would hold it."""
+        """Hands the line over."""
         self._lines.put(line)
 
     def close(self) -> bool:

@@ -22,6 +22,10 @@ class StopRequest:
 
     A command that can stop by itself watches `event`, after `take_over`; any other is ended by KeyboardInterrupt,
     which no `except` of ours or of a library mistakes for a failure, and which makes psycopg cancel its statement.
+
+    The signals are read from a pipe by a thread of its own: Python's handlers run in the main thread alone, and one
+    that waits for a lock without a timeout sleeps on when the kernel hands the signal to another thread (seen once in
+    ten double signals, Python 3.11, Linux).
     """
 
     def __init__(self) -> None:
@@ -30,12 +34,14 @@ class StopRequest:
         self._told: Callable[[str], None] | None = None
 
     def install(self) -> None:
-        """Answers the signals from now on. Main thread only; a signal that is ignored (nohup) stays ignored."""
-        if threading.current_thread() is not threading.main_thread():
-            return
+        """Answers the signals from now on. Once, in the main thread; an ignored signal (nohup) stays ignored."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._answer)
+                signal.signal(number, self._interrupt)
+        threading.Thread(target=self._watch, args=(reading,), name="rapidbyte signals", daemon=True).start()
 
     def take_over(self, told: Callable[[str], None]) -> threading.Event:
         """From now on the first signal sets the event that is returned, and is told; nothing is raised."""
@@ -44,19 +50,26 @@ class StopRequest:
 
     def error(self) -> CancelledError:
         """The error of a command that was interrupted."""
-        return CancelledError(
-            f"stopped by {self.signal_name or 'the keyboard'}",
-            code="cancelled",
-        )
+        return CancelledError(f"stopped by {self.signal_name or 'the keyboard'}", code="cancelled")
 
-    def _answer(self, number: int, _frame: FrameType | None) -> None:
-        if self.event.is_set():
-            _leave()
-        self.signal_name = signal.Signals(number).name
-        self.event.set()
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        self.signal_name = self.signal_name or signal.Signals(number).name
         if self._told is None:
             raise KeyboardInterrupt
-        self._told(f"{self.signal_name}: stopping; a second one leaves at once")
+
+    def _watch(self, reading: int) -> None:
+        while True:
+            for number in os.read(reading, 64):
+                if number in SIGNALS:
+                    self._answer(signal.Signals(number).name)
+
+    def _answer(self, name: str) -> None:
+        if self.event.is_set():
+            _leave()
+        self.signal_name = self.signal_name or name
+        self.event.set()
+        if self._told is not None:
+            self._told(f"{name}: stopping; a second one leaves at once")
 
 
 def _leave() -> NoReturn:
