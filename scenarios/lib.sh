@@ -1,5 +1,8 @@
 # Words for scenarios; sourced: . "$SCENARIOS/lib.sh"
 
+# What is told goes past redirections: `expect_exit 2 rapidbyte ... > result.json`.
+exec 9>&1
+
 # The server's defaults are hostile; psql's output shall be the same everywhere. rapidbyte does not get these.
 sane="-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=1"
 
@@ -22,10 +25,10 @@ checksum() {
 # expect WHAT EXPECTED ACTUAL
 expect() {
     if [ "$2" != "$3" ]; then
-        printf 'FAILED: %s\n  expected: %s\n  actual:   %s\n' "$1" "$2" "$3"
+        printf 'FAILED: %s\n  expected: %s\n  actual:   %s\n' "$1" "$2" "$3" >&9
         exit 1
     fi
-    echo "ok: $1"
+    echo "ok: $1" >&9
 }
 
 # expect_exit CODE COMMAND...: runs it; any other exit code is a failure.
@@ -39,11 +42,11 @@ expect_exit() {
 # expect_text WHAT PART FILE: the file contains the text.
 expect_text() {
     if ! grep -qF -- "$2" "$3"; then
-        printf 'FAILED: %s\n  %s does not contain: %s\n' "$1" "$3" "$2"
-        sed 's/^/  | /' "$3"
+        printf 'FAILED: %s\n  %s does not contain: %s\n' "$1" "$3" "$2" >&9
+        sed 's/^/  | /' "$3" >&9
         exit 1
     fi
-    echo "ok: $1"
+    echo "ok: $1" >&9
 }
 
 # wait_for SQL DSN: until the query returns t; 60 s at most.

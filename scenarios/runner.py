@@ -99,7 +99,7 @@ def environment(server: Server, name: str) -> dict[str, str]:
         "ROLE": name,
         **({"SERVER_LOG": str(server.log)} if server.log else {}),
         "SCENARIOS": str(HERE),
-        "PATH": os.pathsep.join([str(HERE / "bin"), kept["PATH"], str(embedded_bin_dir())]),
+        "PATH": os.pathsep.join([str(HERE / "bin"), str(embedded_bin_dir()), kept["PATH"]]),
     }
 
 

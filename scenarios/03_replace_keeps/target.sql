@@ -1,10 +1,13 @@
 CREATE SCHEMA app;
 CREATE TABLE app.accounts (id integer PRIMARY KEY, name text NOT NULL, balance numeric(10,2) DEFAULT 0 CHECK (balance > -100));
-CREATE TABLE app.prices (id serial PRIMARY KEY, sku text NOT NULL COLLATE "C", price numeric(10,2) CHECK (price >= 0),
+CREATE TABLE app.prices (id integer PRIMARY KEY, sku text NOT NULL COLLATE "C", price numeric(10,2) CHECK (price >= 0),
     CONSTRAINT one_price UNIQUE (sku)) WITH (fillfactor = 80);
 INSERT INTO app.accounts VALUES (1, 'old', 1), (2, 'old', 2), (5000, 'gone', 3);
 INSERT INTO app.prices VALUES (1, 'old', 1), (5000, 'gone', 3);
-SELECT setval('app.prices_id_seq', 7777);
+
+CREATE TABLE app.stock (id serial PRIMARY KEY, sku text NOT NULL, pieces integer);
+INSERT INTO app.stock VALUES (1, 'old', 1), (5000, 'gone', 3);
+SELECT setval('app.stock_id_seq', 7777);
 
 CREATE ROLE :"reader";
 CREATE ROLE :"owner";
@@ -27,7 +30,6 @@ COMMENT ON TABLE app.accounts IS 'accounts; "quoted"';
 COMMENT ON COLUMN app.accounts.name IS 'the name';
 
 CREATE INDEX prices_price ON app.prices (price DESC NULLS LAST) INCLUDE (sku);
-ALTER TABLE app.prices CLUSTER ON prices_price;
 ALTER TABLE app.prices ALTER sku SET STATISTICS 11, ALTER sku SET STORAGE EXTERNAL;
 GRANT SELECT, INSERT ON app.prices TO :"reader";
 GRANT SELECT (sku) ON app.prices TO public;
@@ -35,4 +37,7 @@ COMMENT ON TABLE app.prices IS 'prices';
 COMMENT ON COLUMN app.prices.price IS 'in euros';
 COMMENT ON INDEX app.prices_price IS 'dearest first';
 COMMENT ON CONSTRAINT one_price ON app.prices IS 'one a sku';
-ALTER TABLE app.prices OWNER TO :"owner";
+
+CREATE INDEX stock_sku ON app.stock (sku);
+ALTER TABLE app.stock CLUSTER ON stock_sku;
+ALTER TABLE app.stock OWNER TO :"owner";

@@ -13,12 +13,12 @@ expect "rows" "$(checksum "$SOURCE_DSN" "users WHERE age >= 18" 'age, id, "E-Mai
 expect "the column that is not loaded has its default" none "$(dest_sql "SELECT DISTINCT note FROM raw.adults")"
 
 before=$(checksum "$DEST_DSN" raw.adults)
-expect_exit 2 rapidbyte run pipeline.yaml --set 'source.streams.0.columns=[age, id, mail]' > wrong.json 2> wrong.txt
+expect_exit 2 rapidbyte run pipeline.yaml --set 'source.streams[0].columns=[age, id, mail]' > wrong.json 2> wrong.txt
 expect_text "the column is named" mail wrong.txt
 expect "nothing was changed" "$before" "$(checksum "$DEST_DSN" raw.adults)"
 
 # Without `columns`: the generated column arrives as a plain one, with a warning.
-rapidbyte run pipeline.yaml --stream users --set 'source.streams.0.columns=[id, twice]' --set source.streams.0.target=doubles > generated.json
+rapidbyte run pipeline.yaml --stream users --set 'source.streams[0].columns=[id, twice]' --set source.streams[0].target=doubles > generated.json
 expect "the generated column" "$(checksum "$SOURCE_DSN" "users WHERE age >= 18" "id, twice")" "$(checksum "$DEST_DSN" raw.doubles)"
 expect_text "and the warning" twice generated.json
 expect_clean

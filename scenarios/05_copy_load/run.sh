@@ -14,6 +14,13 @@ expect_text "a notice about load_method" load_method notices.txt
 expect_text "a notice about state" state notices.txt
 expect_text "a notice about compression" compression notices.txt
 
+# The target was made with the source's primary key: the same rows once more are refused, and nothing is appended.
+expect_exit 5 rapidbyte run pipeline.yaml > result.json 2> notices.txt
+expect "the constraint" "data 23505" "$(json result.json error.category) $(json result.json error.sqlstate)"
+expect "no row's values are shown" "" "$(grep -F 'Key (' result.json notices.txt || true)"
+expect "nothing is appended" 20000 "$(dest_sql "SELECT count(*) FROM raw.lines")"
+
+dest_sql "ALTER TABLE raw.lines DROP CONSTRAINT lines_pkey"
 rapidbyte run pipeline.yaml > result.json 2> notices.txt
 expect "append appends" 40000 "$(dest_sql "SELECT count(*) FROM raw.lines")"
 expect "an append to a table with rows is inserted from the stage" insert "$(json result.json streams.0.publish)"

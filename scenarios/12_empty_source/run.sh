@@ -12,7 +12,7 @@ rapidbyte run pipeline.yaml > append.json
 expect "append leaves all as it was" "$before" "$(checksum "$DEST_DSN" raw.nothing)"
 expect "append leaves all as it was" "2|1|1" "$(counts)"
 
-expect_exit 5 env MODE=replace rapidbyte run pipeline.yaml --set source.streams.0.min_rows=1 --stream nothing > guarded.json 2> guarded.txt
+expect_exit 5 env MODE=replace rapidbyte run pipeline.yaml --set 'source.streams[0].min_rows=1' --stream nothing > guarded.json 2> guarded.txt
 expect_text "min_rows is named" min_rows guarded.txt
 expect "min_rows guards the target" "$before" "$(checksum "$DEST_DSN" raw.nothing)"
 
