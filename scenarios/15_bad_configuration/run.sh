@@ -40,7 +40,7 @@ expect "$unchanged" "" "$(state)"
 # All of several faults at once.
 printf 'version: 1.0\npipelin: x\nsource: {use: postgres, config: {dsn: x}, streams: [{nam: y}]}\ndestination: {use: postgres, config: {dsn: x}, write_mod: append}\n' > four.yaml
 expect_exit 2 rapidbyte run four.yaml > out.json 2> err.txt
-for place in 1:10 2:1 3:55 4:47; do expect_text "four faults: $place" "four.yaml:$place:" err.txt; done
+for place in 1:10 2:1 3:54 4:48; do expect_text "four faults: $place" "four.yaml:$place:" err.txt; done
 
 # The servers: unreachable, no such database, wrong password.
 expect_exit 4 env DEST_DSN=postgresql://bob:hunter2@127.0.0.1:1/x rapidbyte run pipeline.yaml > out.json 2> err.txt
