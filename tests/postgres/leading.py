@@ -92,7 +92,7 @@ class Lead:
         """Fills the stage as one worker would: `rows` is a query that gives the stage's columns."""
         return fill(self.dsn, contract, rows)
 
-    def publish(self, rows: str, **options: object) -> FinalizeReport:
+    def publish(self, rows: str) -> FinalizeReport:
         """Everything: prepare, fill, finalize."""
         contract = self.prepare()
         receipts = self.fill(contract, rows)
@@ -149,17 +149,17 @@ def leader_for(dsn: str, **changes: object) -> Iterator[PostgresLeader]:
 
 @contextmanager
 def lead(
-    source: str,
     destination: str,
     table: str,
     *,
+    source: str | None = None,
     columns: Sequence[str] = (),
     schema: str = "app",
     spec: StreamSpec | None = None,
     **changes: object,
 ) -> Iterator[Lead]:
-    """A leader for stream `table`, which the source has in schema `app`."""
-    shape = shape_of(source, spec or StreamSpec(name=table), schema, table, columns)
+    """A leader for stream `table`, which the source has in schema `app`; by default in the same database."""
+    shape = shape_of(source or destination, spec or StreamSpec(name=table), schema, table, columns)
     with leader_for(destination, **changes) as leader:
         yield Lead(leader=leader, shape=shape, dsn=destination)
 

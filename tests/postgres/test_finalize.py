@@ -8,10 +8,10 @@ ORDERS = "CREATE SCHEMA app; CREATE TABLE app.orders (id int PRIMARY KEY, note t
 TWO = "VALUES (1, 'a', 1.50), (2, NULL, 2.00)"
 
 
-def test_append_to_a_missing_target_creates_it_with_types_and_key(source_db: str, destination_db: str) -> None:
+def test_append_to_a_missing_target_creates_it_with_types_and_key(destination_db: str) -> None:
     """A created target has the stream's columns, types, NOT NULL and primary key."""
-    run(source_db, ORDERS)
-    with lead(source_db, destination_db, "orders") as load:
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
         assert load.stream_plan().publish == "rename"
         report = load.publish(TWO)
     assert (report.publish, report.rows, report.warnings) == ("rename", 2, ())
@@ -26,10 +26,10 @@ def test_append_to_a_missing_target_creates_it_with_types_and_key(source_db: str
     ) == [("orders_pkey", "PRIMARY KEY (id)")]
 
 
-def test_append_adds_rows(source_db: str, destination_db: str) -> None:
+def test_append_adds_rows(destination_db: str) -> None:
     """A second append inserts."""
-    run(source_db, ORDERS)
-    with lead(source_db, destination_db, "orders") as load:
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
         load.publish(TWO)
         report = load.publish("VALUES (3, 'c', 3)")
     assert (report.publish, report.rows) == ("insert", 1)
@@ -37,20 +37,20 @@ def test_append_adds_rows(source_db: str, destination_db: str) -> None:
     assert rows_of(destination_db, "SELECT relname FROM pg_class WHERE relname LIKE '\\_rb\\_%'") == []
 
 
-def test_replace_swaps(source_db: str, destination_db: str) -> None:
+def test_replace_swaps(destination_db: str) -> None:
     """A second replace swaps."""
-    run(source_db, ORDERS)
-    with lead(source_db, destination_db, "orders", write_mode="replace") as load:
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders", write_mode="replace") as load:
         load.publish(TWO)
         report = load.publish("VALUES (3, 'c', 3)")
     assert (report.publish, report.rows) == ("swap", 1)
     assert rows_of(destination_db, "SELECT id FROM raw.orders ORDER BY id") == [(3,)]
 
 
-def test_replace_in_place(source_db: str, destination_db: str) -> None:
+def test_replace_in_place(destination_db: str) -> None:
     """With a view on the target the rows are replaced where they are."""
-    run(source_db, ORDERS)
-    with lead(source_db, destination_db, "orders", write_mode="replace") as load:
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders", write_mode="replace") as load:
         load.publish(TWO)
         run(destination_db, "CREATE VIEW raw.v AS SELECT * FROM raw.orders")
         report = load.publish("VALUES (2, 'b', 2), (3, 'c', 3)")

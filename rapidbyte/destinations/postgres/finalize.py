@@ -25,7 +25,7 @@ from rapidbyte.contract import LoadReceipts, WriteContract
 from rapidbyte.destinations.postgres import ddl, ledger, rows, workers
 from rapidbyte.destinations.postgres.indexes import source_indexes
 from rapidbyte.destinations.postgres.planning import publish_new
-from rapidbyte.destinations.postgres.publish import attached
+from rapidbyte.destinations.postgres.publish import attached, shortened, swap_obstacles
 from rapidbyte.destinations.postgres.rows import RowMove
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import CheckError, DataError, DestinationError
@@ -250,6 +250,9 @@ def _take_place(
     connection: PgConnection, contract: WriteContract, facts: TargetFacts, stage: QualifiedName, deadline: float
 ) -> None:
     """The stage gets all that hangs on the target, then its name. Raises _NotNowError."""
+    obstacles = swap_obstacles(facts, frozenset(column.name for column in contract.columns))
+    if obstacles:
+        raise _NotNowError(shortened(obstacles))
     _run(connection, ddl.attach(stage, facts))
     _run(connection, ddl.carry_grants(stage, facts, look_up(connection, stage).grants))
     if not _lock(connection, facts, "ACCESS EXCLUSIVE", deadline):
