@@ -20,6 +20,7 @@ class WorkTimes:
     """Seconds one worker spent on each activity; they add up to the time it was observed."""
 
     connect_s: float = 0.0
+    """Opening the connection and closing it."""
     wait_source_s: float = 0.0
     """The worker could have written, and the source had delivered nothing."""
     wait_queue_s: float = 0.0

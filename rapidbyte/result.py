@@ -7,7 +7,7 @@ document; its JSON Schema is `rapidbyte schema result`.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rapidbyte.errors import CommitState, ErrorCategory, RapidbyteError
 from rapidbyte.model import PublishMethod, SyncMode, Wire, WriteMode
@@ -295,9 +295,18 @@ def error_info(error: RapidbyteError, *, show_row_values: bool) -> ErrorInfo:
     )
 
 
+def _plain(value: Any) -> Any:
+    """The value with lists for tuples, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return value
+
+
 def to_document(result: RunResult) -> dict[str, Any]:
     """The JSON document, as plain dicts and lists, `schema_version` first."""
-    document = asdict(result)
+    document = _plain(asdict(result))
     for stream in document["streams"]:
         for change in stream["schema_changes"]:
             change["from"], change["to"] = change.pop("before"), change.pop("after")

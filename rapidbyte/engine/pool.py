@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from rapidbyte.contract import WorkerReport
+from rapidbyte.contract import WorkerReport, WriteContract
 from rapidbyte.engine.worker import PartitionJob, Watch, become_worker, run_partition
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.ports import Stop
@@ -122,14 +123,20 @@ def _outcome(future: Future[WorkerReport], stream: str) -> WorkerReport:
     return future.result()
 
 
+def of_the_target(error: RapidbyteError, contract: WriteContract) -> RapidbyteError:
+    """The error with the target's name for the stage's, which is another in every run and gone when it is read."""
+    if contract.stage is None:
+        return error
+    error.message = error.message.replace(str(contract.stage), str(contract.target)).replace(
+        contract.stage.name, contract.target.name
+    )
+    if error.context.table == str(contract.stage):
+        error.context = replace(error.context, table=str(contract.target))
+    return error
+
+
 def reported(error: RapidbyteError) -> RapidbyteError:
     """The error as it is told: a lost server is nobody's partition, or the report would depend on timing."""
     if error.code == "connection_lost":
-        error.context = type(error.context)(
-            sqlstate=error.context.sqlstate,
-            stream=error.context.stream,
-            commit_state=error.context.commit_state,
-            safe_to_retry=error.context.safe_to_retry,
-            afterwards=error.context.afterwards,
-        )
+        error.context = replace(error.context, partition=None, worker=None, line=None)
     return error

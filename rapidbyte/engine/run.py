@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.figures import RunIdentity, build
 from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
-from rapidbyte.engine.pool import Fanout, reported, thread_pool
+from rapidbyte.engine.pool import Fanout, of_the_target, reported, thread_pool
 from rapidbyte.engine.worker import PartitionJob, Watch
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.metrics import CpuMeter, available_cores
@@ -90,7 +90,7 @@ def _carry_out(
         clock.enter("prepare")
         for stream in plan.streams:
             _require_going(stop)
-            contracts.append(runtime.leader.prepare_stream(plan, stream, identity.run_id))  # noqa: PERF401 - kept when a later one fails
+            contracts.append(runtime.leader.prepare_stream(plan, stream, identity.run_id))
         clock.enter("load")
         outcomes = _load(plan, contracts, runtime, clock, stop)
     except RapidbyteError as error:
@@ -276,7 +276,9 @@ def _finish_stream(
             status="cancelled" if isinstance(error, CancelledError) else "failed",
             reports=fanout.ended(stream.name),
             error=reported(
-                error.at(stream=stream.name, table=str(stream.target), afterwards=_afterwards(stream, error))
+                of_the_target(error, contract).at(
+                    stream=stream.name, table=str(stream.target), afterwards=_afterwards(stream, error)
+                )
             ),
         )
     clock.enter("load")

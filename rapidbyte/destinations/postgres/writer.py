@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -18,7 +19,7 @@ from rapidbyte.metrics import Laps
 from rapidbyte.model import Wire, session_name
 from rapidbyte.partition import Partition
 from rapidbyte.pg.copy import CopyIn
-from rapidbyte.pg.session import PgConnection, begin, commit, connect, rollback, translated
+from rapidbyte.pg.session import PgConnection, begin, commit, connect, translated
 from rapidbyte.ports import Block, BlockStream, Stop
 
 _COPY_OPTIONS: dict[Wire, sql.SQL] = {
@@ -52,20 +53,19 @@ def write_partition(
         laps.lap("wait_source")
         with translated("destination", doing):
             begin(connection, target.session)
-            earlier = _earlier_receipt(connection, target, partition)
-            if earlier is not None:
-                rollback(connection)
-                laps.lap("commit")
-                return _receipt(target, partition, laps, rows=earlier[0], size=earlier[1], already_loaded=True)
-            with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
-                laps.lap("write")
-                size = _send(copy, target, first, arriving, laps)
-                rows = copy.finish()
-            _require_all_rows(target, rows=rows, sent=blocks.row_count)
-            _insert_receipt(connection, target, partition, worker=worker, rows=rows, size=size)
+            receipt = _earlier_receipt(connection, target, partition)
+            if receipt is None:
+                with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
+                    laps.lap("write")
+                    size = _send(copy, target, first, arriving, laps)
+                    rows = copy.finish()
+                _require_all_rows(target, rows=rows, sent=blocks.row_count)
+                receipt = _receipt(target, partition, rows=rows, size=size, blocked_s=copy.blocked_s)
+                _insert_receipt(connection, target, receipt, worker=worker)
             commit(connection)
         laps.lap("commit")
-    return _receipt(target, partition, laps, rows=rows, size=size, blocked_s=copy.blocked_s)
+    laps.lap("connect")
+    return replace(receipt, times=laps.times())
 
 
 def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps) -> int:
@@ -89,16 +89,15 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
 
 
 def _copy_statement(target: CopyTarget) -> sql.Composed:
-    return sql.SQL("COPY {}.{} ({}) FROM STDIN ({})").format(
-        sql.Identifier(target.table.schema),
-        sql.Identifier(target.table.name),
+    return sql.SQL("COPY {} ({}) FROM STDIN ({})").format(
+        sql.Identifier(target.table.schema, target.table.name),
         sql.SQL(", ").join(sql.Identifier(column.name) for column in target.columns),
         _COPY_OPTIONS[target.wire],
     )
 
 
-def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Partition) -> tuple[int, int] | None:
-    """Rows and bytes of this partition's receipt, once no other attempt at it is under way; None where none is.
+def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Partition) -> PartitionReceipt | None:
+    """This partition's receipt, once no other attempt at it is under way; None where there is none.
 
     Without the lock a retry can miss the receipt of an attempt whose COMMIT is still being carried out, and copy the
     partition a second time (200 rows instead of 100).
@@ -108,12 +107,12 @@ def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Pa
         (f"{target.load_id}/{partition.index}",),
     )
     row = connection.execute(
-        sql.SQL("SELECT rows, bytes FROM {}.{} WHERE load_id = %s AND partition = %s").format(
-            sql.Identifier(target.receipts.schema), sql.Identifier(target.receipts.name)
+        sql.SQL("SELECT rows, bytes FROM {} WHERE load_id = %s AND partition = %s").format(
+            sql.Identifier(target.receipts.schema, target.receipts.name)
         ),
         (target.load_id, partition.index),
     ).fetchone()
-    return None if row is None else (row[0], row[1])
+    return None if row is None else _receipt(target, partition, rows=row[0], size=row[1], already_loaded=True)
 
 
 def _require_all_rows(target: CopyTarget, *, rows: int, sent: int) -> None:
@@ -127,22 +126,27 @@ def _require_all_rows(target: CopyTarget, *, rows: int, sent: int) -> None:
         )
 
 
-def _insert_receipt(
-    connection: PgConnection, target: CopyTarget, partition: Partition, *, worker: int, rows: int, size: int
-) -> None:
+def _insert_receipt(connection: PgConnection, target: CopyTarget, receipt: PartitionReceipt, *, worker: int) -> None:
     connection.execute(
         sql.SQL(
-            "INSERT INTO {}.{} (load_id, partition, pipeline, stream, worker, rows, bytes)"
+            "INSERT INTO {} (load_id, partition, pipeline, stream, worker, rows, bytes)"
             " VALUES (%s, %s, %s, %s, %s, %s, %s)"
-        ).format(sql.Identifier(target.receipts.schema), sql.Identifier(target.receipts.name)),
-        (target.load_id, partition.index, target.pipeline, target.stream, worker, rows, size),
+        ).format(sql.Identifier(target.receipts.schema, target.receipts.name)),
+        (
+            receipt.load_id,
+            receipt.partition,
+            target.pipeline,
+            receipt.stream,
+            worker,
+            receipt.rows,
+            receipt.bytes,
+        ),
     )
 
 
 def _receipt(
     target: CopyTarget,
     partition: Partition,
-    laps: Laps,
     *,
     rows: int,
     size: int,
@@ -156,6 +160,5 @@ def _receipt(
         rows=rows,
         bytes=size,
         already_loaded=already_loaded,
-        times=laps.times(),
         write_blocked_s=blocked_s,
     )
