@@ -5,6 +5,7 @@ run, check, plan, discover, init, schema, demo, bench
 options       what several commands take
 console       stdout for the result, stderr for the rest
 progress      events counted and told; live: the same and the summary with rich
+library_log   what libraries log, told the same way
 result_file   --result; signals: SIGINT and SIGTERM; crash: a defect of ours, told in one line
 reference     writes docs/cli.md and docs/exit-codes.md from the application
 

@@ -87,6 +87,9 @@ class Console:
     def configure(self, *, quiet: bool, verbosity: int, log_format: LogFormat) -> None:
         """Takes the global options over."""
         self.quiet, self.verbosity, self.log_format = quiet, verbosity, log_format
+        from rapidbyte.cli.library_log import tell_library_messages
+
+        tell_library_messages(self.tell)
 
     @property
     def stdout_is_terminal(self) -> bool:

@@ -81,19 +81,17 @@ def summary_text(summary: Summary) -> str:
     width = None if sys.stdout.isatty() else FILE_WIDTH
     terminal = Terminal(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
     with terminal.capture() as captured:
-        if summary.streams.rows:
-            terminal.print(_table(summary.streams))
-        else:
-            terminal.print(Text(summary.streams.title))
-        for sample in summary.samples:
-            terminal.print(_table(sample))
+        for view in (summary.streams, *summary.samples):
+            terminal.print(Text(view.title), soft_wrap=True)
+            if view.rows:
+                terminal.print(_table(view))
         for line in summary.lines:
             terminal.print(Text(line), soft_wrap=True)
-    return captured.get()
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _table(view: TableView) -> Table:
-    table = Table(title=Text(view.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in view.headings:
         table.add_column(Text(heading), justify="right" if heading in NUMERIC_HEADINGS else "left", overflow="fold")
     for row in view.rows:

@@ -41,7 +41,7 @@ def summarize(result: RunResult) -> Summary:
         streams=TableView(
             title=_title(result),
             headings=STREAM_HEADINGS,
-            rows=tuple(_stream_row(stream) for stream in result.streams),
+            rows=tuple(_stream_row(stream, dry_run=result.dry_run) for stream in result.streams),
         ),
         samples=tuple(
             _sample_view(stream.name, stream.sample) for stream in result.streams if stream.sample is not None
@@ -55,9 +55,9 @@ def _title(result: RunResult) -> str:
     return f"{shown(result.pipeline)}: {what} {result.status} in {seconds(result.duration_s)}"
 
 
-def _stream_row(stream: StreamResult) -> tuple[str, ...]:
-    rows = stream.records_written if stream.records_written is not None else stream.records_read
-    size = stream.bytes_written if stream.bytes_written is not None else stream.bytes_read
+def _stream_row(stream: StreamResult, *, dry_run: bool) -> tuple[str, ...]:
+    rows = stream.records_read if dry_run else stream.records_written
+    size = stream.bytes_read if dry_run else stream.bytes_written
     return (
         shown(stream.name),
         shown(stream.target),
