@@ -146,6 +146,7 @@ SECRET_PLACES = [
     ("    host: localhost\n    schema: raw", "    schema: \"${{PW}}\\0\""),
     ("pipeline: shop", "pipeline: ${{PW}}!"),
     ("pipeline: shop", "pipeline: shop\nresources: {{max_memory: '${{PW}}'}}"),
+    ("pipeline: shop", "pipeline: shop\nresources: {{autotune: {{enabled: '${{PW}}'}}}}"),
     ("pipeline: shop", "pipeline: shop\nstate: {{connection: 'x{secret}', bakend: 1}}"),
     ("  write_mode: append", "  write_mode: ${{PW}}"),
     ("  write_mode: append", "  use2: ${{PW}}"),

@@ -171,6 +171,7 @@ BAD: list[tuple[str, str, str]] = [
     ("    host: localhost\n    schema: raw", "    embedded: @@maybe", "true, false, or a mapping with `data_dir`"),
     # what comes later is refused, never ignored
     ("  write_mode: append", "  write_mode: @@upsert", "`upsert` is not available in this version"),
+    ("    - name: orders", "    - {name: a, write_mode: @@upsert}", "`upsert` is not available in this version"),
     ("    - name: orders", "    - {name: a, sync_mode: @@incremental}", "`incremental` is not available in this version"),
     ("    - name: orders", "    - {name: a, sync_mode: @@cdc}", "`cdc` is not available in this version"),
     ("    - name: orders", "    - {name: a, cursor_field: @@t}", "`cursor_field` is not available in this version"),
@@ -334,7 +335,7 @@ def test_counts_what_it_does_not_tell(tmp_path: Path) -> None:
 def test_one_problem_is_one_problem(tmp_path: Path) -> None:
     """A fault is told once, not again by whatever follows from it."""
     for old, new in (
-        ("    host: localhost\n    schema: raw", "    host: *anchor\n    schema: raw"),
+        ("    host: localhost\n    schema: raw", "    port: *anchor\n    schema: raw"),
         ("    host: localhost\n    schema: raw", "    port: ${NOT_SET}"),
         ("    host: localhost\n    schema: raw", "    embedded: ${NOT_SET}"),
         ("  write_mode: append", "  write_mode: ${NOT_SET}"),
@@ -671,6 +672,8 @@ def test_the_rust_tool_s_restrictions_are_kept(tmp_path: Path) -> None:
     assert "does not allow the connection's `host`" in refusal(write(tmp_path, empty), env={}).message
     by_dsn = RUST.replace(RUST_END, "    dsn: postgresql://localhost/x\n", 1)
     assert "can be checked against `host` alone" in refusal(write(tmp_path, by_dsn), env={}).message
+    by_both = RUST.replace(RUST_END, "    dsn: postgresql://elsewhere/x\n    host: localhost\n", 1)
+    assert "can be checked against `host` alone" in refusal(write(tmp_path, by_both), env={}).message
 
 
 def test_state_may_be_empty(tmp_path: Path) -> None:

@@ -102,6 +102,14 @@ def test_a_result_without_a_key_does_not_fit(key: str) -> None:
     assert problems(RESULT, document) == [f"'{key}' is a required property"]
 
 
+def test_a_sample_is_there_or_not() -> None:
+    """It is left out of a run that is no dry run, never null."""
+    run = dataclasses.replace(example(result.RunResult, empty=False), schema_version=1)
+    document = json.loads(json.dumps(result.to_document(run)))
+    document["streams"][0]["sample"] = None
+    assert len(problems(RESULT, document)) == 1
+
+
 def test_a_result_with_another_key_does_not_fit() -> None:
     """Nothing is printed that the schema does not know."""
     run = dataclasses.replace(example(result.RunResult, empty=True), schema_version=1)
