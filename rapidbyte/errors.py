@@ -136,6 +136,11 @@ class ConfigError(RapidbyteError):
         super().__init__(message, code=code, hint=hint, **where)
         self.problems = problems
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keeps the problems, too."""
+        rebuild, arguments = super().__reduce__()
+        return (rebuild, arguments, {"problems": self.problems})
+
 
 class PrivilegeError(ConfigError):
     """A role lacks a privilege; `hint` is the GRANT that gives it."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, shown
+from rapidbyte.config.document import MAX_DEPTH, Listing, Mapping, Node, Place, Scalar, Unusable, shown
 from rapidbyte.errors import Problem
 
 _STEP = re.compile(r"(?P<key>[^.\[\]]+)|\[(?P<index>[0-9]{1,6})\]")
@@ -27,7 +27,8 @@ def apply_overrides(root: Mapping, overrides: Sequence[tuple[str, str]]) -> tupl
         place = Place(file=f"--set {shown(path)}")
         scalar = Scalar(text=value, written=value, plain=True, place=place, origin="set")
         try:
-            changed = _with(root, _some(path), scalar)
+            _check_length(path)
+            changed = _with(root, path, scalar)
         except _WrongPath as error:
             hint = "write it as destination.config.schema or source.streams[0].where"
             problems.append(Problem(message=str(error), path=path, file=place.file, hint=hint))
@@ -36,10 +37,11 @@ def apply_overrides(root: Mapping, overrides: Sequence[tuple[str, str]]) -> tupl
     return root, tuple(problems)
 
 
-def _some(path: str) -> str:
+def _check_length(path: str) -> None:
     if not path:
         raise _WrongPath("the path is empty")
-    return path
+    if path.count(".") + path.count("[") > MAX_DEPTH:
+        raise _WrongPath(f"the path has more than {MAX_DEPTH} steps")
 
 
 def _with(node: Node | None, path: str, value: Scalar) -> Node:

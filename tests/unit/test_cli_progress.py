@@ -91,7 +91,9 @@ def test_a_stream_is_not_done_before_it_has_ended(clock: Clock) -> None:
     tally = Tally()
     tally.count(started("a", rows=10))
     tally.count(moved("a", 0, 5000))
+    clock.seconds += 1
     assert [stream.share for stream in tally.now().streams] == [0.99]
+    assert tally.now().left_s is None
     tally.count(StreamFinished(stream="a", status="succeeded", rows=5000))
     now = tally.now()
     assert [(stream.share, stream.status) for stream in now.streams] == [(1.0, "succeeded")]

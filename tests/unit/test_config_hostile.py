@@ -205,4 +205,5 @@ def test_every_bad_document_s_error_pickles(tmp_path: Path) -> None:
         path.write_text(marked(BASE, old, new)[0], encoding="utf-8")
         found = outcome(path, env={"PGUSER": "x"})
         assert isinstance(found, ConfigError)
-        assert pickle.loads(pickle.dumps(found)).message == found.message
+        copy = pickle.loads(pickle.dumps(found))
+        assert (copy.message, copy.problems) == (found.message, found.problems)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidbyte import config
+from rapidbyte.config.document import shown
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Secret
 from rapidbyte.spec import PipelineSpec
@@ -110,6 +111,8 @@ def test_variables_are_replaced(path: Path) -> None:
         ("a.", "the path is not made of keys and [positions]"),
         ("[0]", "the path is not made of keys and [positions]"),
         ("source.streams[x].where", "the path names no entry of the list"),
+        ("a" + ".a" * 5000, "the path has more than 50 steps"),
+        ("source.streams" + "[0]" * 5000, "the path has more than 50 steps"),
         ("destination.write_mode", "`hunter2` is not one of append, replace, upsert"),
         ("resources.parallelism", "`auto` or a whole number is due here, not `hunter2`"),
     ],
@@ -118,7 +121,7 @@ def test_refuses(path: Path, where: str, says: str) -> None:
     """A path that leads nowhere, and a value that does not fit, with `--set` as the place."""
     with pytest.raises(ConfigError) as caught:
         loaded(path, (where, "hunter2"))
-    assert f"--set {where}: " in caught.value.message
+    assert f"--set {shown(where)}: " in caught.value.message
     assert says in caught.value.message
 
 
