@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapidbyte.cli.options import OutputOption, ResultFormat
+from rapidbyte.errors import RapidbyteError
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -60,11 +61,15 @@ def demo(
 
     console: Console = context.obj
     paths = DemoPaths(folder=Path(tempfile.mkdtemp(prefix="rapidbyte-demo-")))
-    paths.load_files.write_text(load_files_yaml(paths, _data_folder()))
-    paths.copy_tables.write_text(copy_tables_yaml(paths))
+    console.tell("starting an embedded PostgreSQL ...")
     try:
-        console.tell("starting an embedded PostgreSQL ...")
         start_embedded(paths.server)
+    except RapidbyteError:
+        shutil.rmtree(paths.folder)
+        raise
+    try:
+        paths.load_files.write_text(load_files_yaml(paths, _data_folder()))
+        paths.copy_tables.write_text(copy_tables_yaml(paths))
         results = _run_both(console, paths)
     finally:
         stop_embedded(paths.server)
@@ -105,10 +110,10 @@ def _tell_errors(console: Console, results: list[RunResult]) -> int:
 
 def load_files_yaml(paths: DemoPaths, data: Path) -> str:
     """The first pipeline: five files into database `flights`."""
-    from rapidbyte.report.overview import yaml_text
+    from rapidbyte.report.overview import pipeline_yaml
 
     streams = "".join(
-        f"    - name: {name}\n      path: {yaml_text(str(data / file))}\n"
+        f"    - name: {name}\n      path: {pipeline_yaml(str(data / file))}\n"
         + (f"      primary_key: [{key}]\n" if key else "")
         for name, file, key in FILES
     )
@@ -124,7 +129,7 @@ source:
 destination:
   use: postgres
   config:
-    embedded: {{data_dir: {yaml_text(str(paths.server))}, database: flights}}
+    embedded: {{data_dir: {pipeline_yaml(str(paths.server))}, database: flights}}
     schema: public
   write_mode: replace              # run it again: readers see the old rows, then the new ones
 """
@@ -132,9 +137,9 @@ destination:
 
 def copy_tables_yaml(paths: DemoPaths) -> str:
     """The second pipeline: the tables of database `flights` into database `warehouse`."""
-    from rapidbyte.report.overview import yaml_text
+    from rapidbyte.report.overview import pipeline_yaml
 
-    server = yaml_text(str(paths.server))
+    server = pipeline_yaml(str(paths.server))
     streams = "".join(f"    - name: {name}\n" for name, _, _ in FILES)
     return f"""\
 # The same tables from one PostgreSQL database to another: COPY bytes, undecoded.
@@ -170,18 +175,20 @@ def _demo_text(paths: DemoPaths, results: list[RunResult]) -> str:
 
 
 def _next_steps(paths: DemoPaths) -> str:
-    return f"""\
-The two pipelines are yours to play with (they start their own PostgreSQL):
-  {paths.load_files}
-  {paths.copy_tables}
-
-What to try next:
-  rapidbyte run {paths.load_files}                     load the files again: replace
-  rapidbyte run {paths.load_files} --limit 5           read, write nothing, show the first rows
-  rapidbyte plan {paths.copy_tables}                   every statement, and why it would be published so
-  rapidbyte run {paths.copy_tables} --output json      where the time went, in every detail
-  rapidbyte init --from data.csv --to postgresql://...             a pipeline of your own
-"""
+    load, copy = paths.load_files, paths.copy_tables
+    steps = (
+        (f"rapidbyte run {load}", "loads the files again; this server stays, in the folder of the pipelines"),
+        (f"rapidbyte run {load} --limit 5", "reads, writes nothing, shows the first rows"),
+        (f"rapidbyte plan {copy}", "every statement of the second pipeline, and why it would publish so"),
+        (f"rapidbyte run {copy} --output json", "where the time went, in every detail"),
+        ("rapidbyte init --from data.csv --to postgresql://...", "a pipeline of your own"),
+    )
+    return "".join(
+        [
+            "The two pipelines are yours to play with; they start a PostgreSQL of their own. In this order:\n\n",
+            *(f"  {command}\n      {what}\n" for command, what in steps),
+        ]
+    )
 
 
 def _demo_json(paths: DemoPaths, results: list[RunResult]) -> str:

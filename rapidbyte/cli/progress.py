@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rapidbyte.ports import Event, Observer
 
 TELL_EVERY_SECONDS = 5.0
+ALMOST = 0.99
+"""The share of a stream of which everything has been read, and which is not published yet."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -144,14 +146,17 @@ def _share(stream: StreamTally) -> float | None:
     if stream.ended_at is not None:
         return 1.0
     if stream.estimated_rows:
-        return min(0.99, stream.rows / stream.estimated_rows)
+        return min(ALMOST, stream.rows / stream.estimated_rows)
     if stream.partitions and stream.partitions > 1:
-        return min(0.99, stream.partitions_loaded / stream.partitions)
+        return min(ALMOST, stream.partitions_loaded / stream.partitions)
     return None
 
 
 def _time_left(streams: tuple[StreamTally, ...], moment: float) -> float | None:
-    """Of all streams together, at the pace so far; None before a twentieth is done, or without an estimate."""
+    """Of all streams together, at the pace so far; None before a twentieth is done, or without an estimate.
+
+    Also None once all is read as far as the estimates go: how long the publish takes, nothing tells.
+    """
     shares = [_share(stream) for stream in streams]
     known = [share for share in shares if share is not None]
     if not known or len(known) < len(shares) or all(stream.ended_at is not None for stream in streams):
@@ -159,7 +164,7 @@ def _time_left(streams: tuple[StreamTally, ...], moment: float) -> float | None:
     weights = [stream.estimated_rows or 1 for stream in streams]
     done = sum(weight * share for weight, share in zip(weights, known, strict=True)) / sum(weights)
     elapsed_s = moment - min(stream.started_at for stream in streams)
-    return elapsed_s * (1 - done) / done if done >= 0.05 else None
+    return elapsed_s * (1 - done) / done if 0.05 <= done < ALMOST else None
 
 
 def progress_line(progress: Progress) -> str:

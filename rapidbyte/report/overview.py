@@ -97,14 +97,19 @@ def streams_yaml(shapes: tuple[StreamShape, ...]) -> str:
     """The streams ready to be pasted below `source:`, columns as a comment."""
     lines = ["streams:"]
     for shape in shapes:
-        lines.append(f"  - name: {yaml_text(shape.spec.name)}")
+        lines.append(f"  - name: {pipeline_yaml(shape.spec.name)}")
         if shape.spec.path is not None:
-            lines.append(f"    path: {yaml_text(shape.spec.path)}")
+            lines.append(f"    path: {pipeline_yaml(shape.spec.path)}")
         if shape.primary_key:
-            lines.append(f"    primary_key: [{', '.join(yaml_text(column) for column in shape.primary_key)}]")
+            lines.append(f"    primary_key: [{', '.join(pipeline_yaml(column) for column in shape.primary_key)}]")
         columns = ", ".join(f"{shown(column.name)} {shown(column.type.name)}" for column in shape.columns)
         lines.append(f"    # {shape.kind}{_estimate(shape)}: {columns}")
     return _joined(lines)
+
+
+def pipeline_yaml(text: str) -> str:
+    """A scalar of a pipeline file that stands for this text: a dollar is doubled there."""
+    return yaml_text(text.replace("$", "$$"))
 
 
 def yaml_text(text: str) -> str:

@@ -298,14 +298,13 @@ destination:
     error = refusal(path, env={}, overrides=[("resources.nope", "1")])
     assert error.message == "\n".join(
         [
-            f"10 problems in {path}",
+            f"9 problems in {path}",
             f'  {path}:1:10: text is due here, and YAML reads this as a number (write "1.0")',
             f"  {path}:3:1: the key `pipeline` is given twice (it was given first in line 2)",
             f"  {path}:6:18: the environment variable NO_HOST is not set (set it, or write ${{NO_HOST:-default}})",
             f"  {path}:6:38: a whole number is due here, not `x` (write it in digits alone, as 16)",
             f"  {path}:8:44: `columns` lacks the primary key's id (add it to `columns`)",
             f"  {path}:9:14: a stream of this name stands at position 0 already (give each stream its own name; `query` streams may have any)",
-            f"  {path}:10:7: `name` is missing (write `- name: orders`)",
             f"  {path}:10:8: unknown key `nmae` (did you mean `name`?)",
             f"  {path}:14:15: `upsert` is not available in this version",
             "  --set resources.nope: unknown key `nope` (known keys: parallelism, max_memory, max_batch_bytes, checkpoint_interval_bytes, checkpoint_interval_rows, checkpoint_interval_seconds, max_retries, max_inflight_batches, compression, autotune)",
@@ -315,7 +314,6 @@ destination:
         "source.config.port",
         "source.streams[0].primary_key",
         "source.streams[1].name",
-        "source.streams[2].name",
         "source.streams[2].nmae",
         "destination.write_mode",
         "resources.nope",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rapidbyte.config import load
 from rapidbyte.engine.run import preflight
 from rapidbyte.plan import CheckItem, CheckReport, SchemaChange, StreamShape
 from rapidbyte.ports import Runtime
@@ -80,6 +82,16 @@ def test_the_yaml_of_streams_reads_back() -> None:
             {"name": "f", "path": "a b/\u202e.csv"},
         ]
     }
+
+
+def test_a_dollar_in_a_name_is_no_variable(tmp_path: Path) -> None:
+    """Pasted into a pipeline, the streams are those of the source."""
+    names = ["a$b", "${HOME}", "$$", "c"]
+    path = tmp_path / "p.yaml"
+    head = 'version: "1.0"\npipeline: p\ndestination: {use: postgres, config: {}}\nsource:\n  use: postgres\n'
+    streams = streams_yaml(tuple(shape(name) for name in names))
+    path.write_text(head + "  config: {}\n" + "".join(f"  {line}\n" for line in streams.splitlines()))
+    assert [stream.name for stream in load(path, env={}).streams] == names
 
 
 @pytest.mark.parametrize("word", ["no", "On", "y", "NULL", "22:22", "1.10", "012", "~", "", "a b", "-", "#", "a.b_1"])
