@@ -49,6 +49,10 @@ class Finding:
     hint: str | None = None
     at_key: bool = False
     """Point at the key instead of its value."""
+    is_missing: bool = False
+    """The path names a key that has to be there."""
+    meant: str | None = None
+    """The key of the same mapping that this unknown one probably stands for."""
 
 
 @dataclass(slots=True)
@@ -150,7 +154,8 @@ def findings_of(error: ValidationError, model: type[Pipeline], index: Index) -> 
         path: Path = tuple(detail["loc"])
         if detail["type"] != "unusable" and not isinstance(index.node(path), Unusable):
             found.append(_finding(detail, path, model, index, with_hint=len(found) < MOST_SHOWN))
-    return found
+    meant = {(*finding.path[:-1], finding.meant) for finding in found if finding.meant is not None}
+    return [finding for finding in found if not (finding.is_missing and finding.path in meant)]
 
 
 def _finding(detail: ErrorDetails, path: Path, model: type[Pipeline], index: Index, *, with_hint: bool) -> Finding:
@@ -159,10 +164,10 @@ def _finding(detail: ErrorDetails, path: Path, model: type[Pipeline], index: Ind
         case "rapidbyte":
             return Finding(path=path, message=context["message"], hint=context["hint"])
         case "missing":
-            return Finding(path=path, message=f"`{path[-1]}` is missing", hint=_hint_for_missing(path))
+            message, hint = f"`{path[-1]}` is missing", _hint_for_missing(path)
+            return Finding(path=path, message=message, hint=hint, is_missing=True)
         case "extra_forbidden":
-            hint = suggestion(model, path) if with_hint else None
-            return Finding(path=path, message=f"unknown key `{shown(str(path[-1]))}`", hint=hint, at_key=True)
+            return _unknown_key(model, path, with_hint=with_hint)
         case "literal_error":
             return _unknown_word(path, context["expected"], index)
         case _:
@@ -199,15 +204,26 @@ def _unknown_word(path: Path, expected: str, index: Index) -> Finding:
     )
 
 
-def suggestion(model: type[Pipeline], path: Path) -> str | None:
-    """The key that was probably meant: a near one of the same mapping, or where this one belongs."""
+def _unknown_key(model: type[Pipeline], path: Path, *, with_hint: bool) -> Finding:
     key, here = str(path[-1]), _model_at(model, path[:-1])
+    message = f"unknown key `{shown(key)}`"
+    if not with_hint:
+        return Finding(path=path, message=message, at_key=True)
     known = list(keys_of(here)) if here is not None else []
+    meant = nearest_key(key, known)
+    hint = f"did you mean `{meant}`?" if meant else _where_it_belongs(model, path, key, known)
+    return Finding(path=path, message=message, hint=hint, at_key=True, meant=meant)
+
+
+def nearest_key(key: str, known: list[str]) -> str | None:
+    """The key that was probably meant: a synonym, or one that is spelt nearly so."""
     spelled = key.lower().replace("-", "_")
     synonym = next((name for name, others in _SYNONYMS.items() if spelled in others and name in known), None)
     near = [synonym] if synonym else difflib.get_close_matches(spelled, known, n=1)
-    if near:
-        return f"did you mean `{near[0]}`?"
+    return near[0] if near else None
+
+
+def _where_it_belongs(model: type[Pipeline], path: Path, key: str, known: list[str]) -> str | None:
     other = FilesPipeline if model is PostgresPipeline else PostgresPipeline
     if (twin := _model_at(other, path[:-1])) is not None and key in keys_of(twin):
         return f"it belongs to use: {'files' if other is FilesPipeline else 'postgres'}"
