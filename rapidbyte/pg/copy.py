@@ -147,15 +147,17 @@ class CopyOut:
                 rows.append(data)
                 size += length
                 if size >= limit:
-                    yield b"".join(rows), len(rows)
-                    rows, size = [], 0
                     if stop():
                         raise stopped(self._socket.doing)
+                    yield b"".join(rows), len(rows)
+                    rows, size = [], 0
             elif length == 0:
                 wait(select.POLLIN)
                 consume()
             else:
                 break
+        if stop():
+            raise stopped(self._socket.doing)
         if rows:
             yield b"".join(rows), len(rows)
         self._rows = _end_copy(self._connection, self._socket)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -59,17 +59,17 @@ class ReaderSessions:
     """Sessions in the snapshot, kept from one partition to the next, so that what they have locked stays locked.
 
     A session that came later could wait for ever: behind a TRUNCATE that waits for the snapshot's holder, which waits
-    for its readers. One per worker, closed by `close`; in another process (it pickles) a set of its own, empty at
-    first.
+    for its readers. One per worker, closed by `close`. Pickled, it keeps none: in another process nobody would close
+    them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = True) -> None:
         self._lock = threading.Lock()
         self._idle: dict[int, PgConnection] = {}
-        self._closed = False
+        self._closed = not keep
 
-    def __reduce__(self) -> tuple[type[ReaderSessions], tuple[()]]:
-        return (ReaderSessions, ())
+    def __reduce__(self) -> tuple[Callable[[], ReaderSessions], tuple[()]]:
+        return (_keep_none, ())
 
     def take(self, worker: int) -> PgConnection | None:
         """The session that this worker gave back; None where it has none."""
@@ -91,6 +91,10 @@ class ReaderSessions:
             idle, self._idle = self._idle, {}
         for connection in idle.values():
             connection.close()
+
+
+def _keep_none() -> ReaderSessions:
+    return ReaderSessions(keep=False)
 
 
 class PartitionBlocks:
