@@ -13,6 +13,7 @@ from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.figures import RunIdentity, build
 from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
 from rapidbyte.engine.pool import Fanout, of_the_target, reported, thread_pool
+from rapidbyte.engine.stopping import Stopping
 from rapidbyte.engine.worker import PartitionJob, Watch
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.metrics import CpuMeter, available_cores
@@ -41,8 +42,8 @@ def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunR
     """
     clock = PhaseClock(runtime.observe)
     identity = RunIdentity(run_id=new_run_id(), started_at=datetime.now(UTC), started_s=clock.started_s)
-    with CpuMeter() as meter:
-        outcome = _carry_out(spec, runtime, identity, clock, stop)
+    with CpuMeter() as meter, Stopping(stop, spec.timeout_seconds) as stopping:
+        outcome = _carry_out(spec, runtime, identity, clock, stopping)
         clock.enter("cleanup")
         runtime.leader.close()
         phases, cpu = clock.read(), meter.read()
@@ -75,7 +76,7 @@ def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
 
 
 def _carry_out(
-    spec: PipelineSpec, runtime: Runtime, identity: RunIdentity, clock: PhaseClock, stop: threading.Event
+    spec: PipelineSpec, runtime: Runtime, identity: RunIdentity, clock: PhaseClock, stopping: Stopping
 ) -> RunOutcome:
     for notice in spec.notices:
         runtime.observe(Notice(message=notice))
@@ -89,24 +90,19 @@ def _carry_out(
     try:
         clock.enter("prepare")
         for stream in plan.streams:
-            _require_going(stop)
+            stopping.require_going()
             contracts.append(runtime.leader.prepare_stream(plan, stream, identity.run_id))
         clock.enter("load")
-        outcomes = _load(plan, contracts, runtime, clock, stop)
+        outcomes = _load(plan, contracts, runtime, clock, stopping)
     except RapidbyteError as error:
         clock.enter("cleanup")
         warnings = _discard(contracts, runtime)
-        return replace(_failed_early(spec, runtime, plan, error), warnings=warnings)
+        return replace(_failed_early(spec, runtime, plan, stopping.told(error)), warnings=warnings)
     clock.enter("cleanup")
     published = {outcome.spec.name for outcome in outcomes if outcome.published is not None}
     warnings = _discard([contract for contract in contracts if contract.stream not in published], runtime)
     error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
     return RunOutcome(plan=plan, streams=outcomes, error=error, warnings=warnings)
-
-
-def _require_going(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise CancelledError("the run was told to stop", code="cancelled")
 
 
 def _failed_early(spec: PipelineSpec, runtime: Runtime, plan: RunPlan | None, error: RapidbyteError) -> RunOutcome:
@@ -154,7 +150,7 @@ def _load(
     contracts: Sequence[WriteContract],
     runtime: Runtime,
     clock: PhaseClock,
-    stop: threading.Event,
+    stopping: Stopping,
 ) -> tuple[StreamOutcome, ...]:
     """Fans out over all partitions of all streams, and publishes the streams in pipeline order."""
     with runtime.source.snapshot(plan.streams) as snapshot:
@@ -162,14 +158,14 @@ def _load(
 
         with (
             thread_pool(plan.workers) as executor,
-            Fanout(executor, jobs, stop=stop, watch=_watch(runtime), loaded=_loaded(runtime)) as fanout,
+            Fanout(executor, jobs, stop=stopping.event, watch=_watch(runtime), loaded=_loaded(runtime)) as fanout,
         ):
             outcomes: list[StreamOutcome] = []
             for stream, contract in zip(plan.streams, contracts, strict=True):
                 if any(outcome.error is not None for outcome in outcomes):
                     outcomes.append(StreamOutcome(spec=stream.shape.spec, plan=stream, status="skipped"))
                     continue
-                outcome = _finish_stream(stream, contract, fanout, snapshot, runtime, clock, stop)
+                outcome = _finish_stream(stream, contract, fanout, snapshot, runtime, clock, stopping)
                 outcomes.append(outcome)
                 runtime.observe(StreamFinished(stream=stream.name, status=outcome.status, rows=_rows(outcome)))
             return tuple(outcomes)
@@ -245,7 +241,7 @@ def _finish_stream(
     snapshot: Snapshot,
     runtime: Runtime,
     clock: PhaseClock,
-    stop: threading.Event,
+    stopping: Stopping,
 ) -> StreamOutcome:
     """Waits for a stream's partitions, then has it published. A failure is a value here."""
     planned = fanout.count(stream.name)
@@ -259,7 +255,7 @@ def _finish_stream(
             receipts=tuple(report.receipt for report in reports),
         )
         snapshot.require_alive()
-        _require_going(stop)
+        stopping.require_going()
         source_checksum = snapshot.checksum(stream) if runtime.options.checksum else None
         clock.enter("finalize")
         published = runtime.leader.finalize_stream(
@@ -276,7 +272,7 @@ def _finish_stream(
             status="cancelled" if isinstance(error, CancelledError) else "failed",
             reports=fanout.ended(stream.name),
             error=reported(
-                of_the_target(error, contract).at(
+                of_the_target(stopping.told(error), contract).at(
                     stream=stream.name, table=str(stream.target), afterwards=_afterwards(stream, error)
                 )
             ),

@@ -33,6 +33,8 @@ def failure_lines(error: ErrorInfo, problems: tuple[Problem, ...] = ()) -> tuple
     if len(problems) == 1:
         lines = [f"error: {shown(str(problems[0]))}"]
     elif problems:
+        # The message tells them all, one a line: its first line, then the problems themselves.
+        lines = [f"error: {shown(error.message.splitlines()[0])}"]
         lines += [f"  {shown(str(problem))}" for problem in problems]
     place = _place(error)
     if place:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -180,6 +182,30 @@ def test_a_run_that_is_stopped_before_it_begins_prepares_nothing() -> None:
     result = run(FakeSource(1), leader, "a", stop=stop)
     assert (result.status, result.exit_code) == ("cancelled", 7)
     assert [call[0] for call in leader.calls] == ["plan", "close"]
+
+
+def test_a_run_past_its_deadline_says_so() -> None:
+    """`limits.timeout_seconds`: exit 7 with a code of its own, the stage discarded, no timer left behind."""
+    leader = FakeLeader()
+    started = threading.Event()
+
+    def until_stopped(stop: Callable[[], bool]) -> None:
+        started.set()
+        while not stop():
+            threading.Event().wait(0.01)
+
+    runtime = Runtime(
+        source=FakeSource(2, {("a", 0): Script(before=until_stopped)}),
+        leader=leader,
+        write=fakes.write,
+        options=RunOptions(workers=1),
+        observe=lambda event: None,
+    )
+    result = execute(replace(pipeline_spec("a"), timeout_seconds=0.2), runtime, threading.Event())
+    assert started.is_set()
+    assert result.error is not None
+    assert (result.exit_code, result.error.code) == (7, "deadline")
+    assert ("discard", "a") in leader.calls
 
 
 def test_no_thread_outlives_a_run() -> None:
