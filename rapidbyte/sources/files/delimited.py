@@ -1,0 +1,316 @@
+"""CSV: its dialect, the names of its columns, its records as text, and on which line a record stands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rapidbyte.errors import ConfigError, DataError, SourceError
+from rapidbyte.ports import Stop
+from rapidbyte.sources.files.paths import DataFile, is_tab_separated
+from rapidbyte.sources.files.text import TextBytes, check_encoding, never, text_lines
+from rapidbyte.spec import FilesSourceSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DELIMITERS = ",;\t|"
+"""What is looked for when no delimiter is given; of two that part the header into as many fields, the first."""
+
+BLOCKS_AHEAD = 4
+"""So many blocks are read before they are parsed: the parser needs two to give out the first rows."""
+
+LONGER_ROWS = 16
+"""A row that is longer than a block is read again with blocks of so many times the size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a stream's CSV files are written. Every character is a single ASCII one."""
+
+    delimiter: str
+    quote: str = '"'
+    escape: str | None = None
+    """None: a quote inside of quotes is doubled."""
+    header: bool = True
+    header_is_given: bool = False
+    """The configuration says that there is one, whatever it looks like."""
+    null_strings: tuple[str, ...] = ("",)
+    """Unquoted fields that mean NULL; a quoted field never does."""
+    encoding: str = "utf-8"
+    skip: int = 0
+    """Lines before the header."""
+
+
+def choose_dialect(spec: FilesSourceSpec, file: DataFile) -> Dialect:
+    """What the configuration says, what the name says, PostgreSQL's own defaults; the delimiter from the first record.
+
+    Raises ConfigError for characters that cannot part anything, SourceError for a file that cannot be read.
+    """
+    for key, character in (("delimiter", spec.delimiter), ("quote", spec.quote), ("escape", spec.escape)):
+        if character is not None and (len(character) != 1 or not " " < character <= "~") and character != "\t":
+            raise ConfigError(
+                f"{key}: {character!r} is not a single visible ASCII character or a tab", code="dialect_invalid"
+            )
+    quote = spec.quote or '"'
+    known = Dialect(
+        delimiter=spec.delimiter or ("\t" if is_tab_separated(file) else ""),
+        quote=quote,
+        escape=None if spec.escape in (None, quote) else spec.escape,
+        header=spec.header is not False,
+        header_is_given=spec.header is True,
+        null_strings=("",) if spec.null_strings is None else spec.null_strings,
+        encoding=check_encoding(spec.encoding or "utf-8"),
+        skip=spec.skip,
+    )
+    if known.delimiter:
+        return known
+    counts = {mark: len(_first_record(file, replace(known, delimiter=mark))) for mark in DELIMITERS if mark != quote}
+    return replace(known, delimiter=max(counts, key=lambda mark: counts[mark]))
+
+
+def read_header(file: DataFile, dialect: Dialect) -> tuple[str, ...]:
+    """The names of the columns; `column1` and so on where the file has none.
+
+    Raises SourceError where a name is empty or comes twice, or where the header cannot be a header.
+    """
+    record = _first_record(file, dialect)
+    if not record:
+        raise SourceError(f"{file.path} holds nothing but empty lines", code="file_empty")
+    if not dialect.header:
+        return tuple(f"column{number}" for number in range(1, len(record) + 1))
+    unnamed = [str(number) for number, name in enumerate(record, 1) if not name.strip()]
+    if unnamed:
+        raise _header_error(file, f"has no name for column {', '.join(unnamed)}")
+    twice = sorted({name for name in record if record.count(name) > 1})
+    if twice:
+        raise _header_error(file, f"has {', '.join(map(repr, twice))} more than once")
+    numbers = [name for name in record if re.fullmatch(r"[+-]?\d[\d.,:TZ+-]*", name)]
+    if not dialect.header_is_given and numbers and len(numbers) * 2 >= len(record):
+        raise _header_error(file, "seems to be the first row, not names")
+    return tuple(record)
+
+
+def _header_error(file: DataFile, what: str) -> SourceError:
+    return SourceError(
+        f"the header of {file.path} {what}",
+        code="header_invalid",
+        hint="`header` in source.config says whether there is one, `skip` leaves out lines before it",
+    )
+
+
+def _first_record(file: DataFile, dialect: Dialect) -> list[str]:
+    """The first record that is not empty; an empty one where there is none. Reads no more than it needs."""
+    with TextBytes(file, dialect.encoding, skip=dialect.skip) as source:
+        rows = csv.reader(
+            io.TextIOWrapper(io.BufferedReader(source), encoding="utf-8", errors="replace", newline=""),
+            delimiter=dialect.delimiter,
+            quotechar=dialect.quote,
+            doublequote=dialect.escape is None,
+            escapechar=dialect.escape,
+        )
+        try:
+            return next((row for row in rows if row), list[str]())
+        except csv.Error as error:
+            raise _header_error(file, f"cannot be read: {error}") from error
+
+
+class Records:
+    """The records of one CSV file as text, in order, in batches of about `block_bytes`. Iterated once.
+
+    `names` are the file's, all of them. A batch has the `wanted` ones, by their places in the file, in that order; it
+    calls them c0, c1, ... by the same places. An unquoted null string is NULL, a quoted field never. A row longer than
+    a block is read with longer blocks, up to `max_row_bytes`. Raises DataError, with file and line, for a record that
+    is malformed or not in its encoding.
+    """
+
+    def __init__(
+        self,
+        file: DataFile,
+        dialect: Dialect,
+        names: tuple[str, ...],
+        wanted: tuple[int, ...],
+        *,
+        block_bytes: int,
+        max_row_bytes: int,
+        stop: Stop = never,
+    ) -> None:
+        self._file = file
+        self._dialect = dialect
+        self._names = names
+        self._width = len(names)
+        self._wanted = wanted
+        self._blocks = _block_sizes(block_bytes, max(block_bytes, max_row_bytes))
+        self._stop = stop
+        self.text_bytes = 0
+        """About how many bytes of text these rows are."""
+        self.row_count = 0
+        """Rows delivered so far."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for block_bytes in self._blocks:
+            if (yield from self._with_blocks(block_bytes)):
+                return
+        raise DataError(
+            f"{self._file.path}: a quote is not closed, or a row is longer than {self._blocks[-1]} bytes",
+            code="row_too_long",
+            sqlstate="22P04",
+            line=self.line_of(self.row_count),
+            hint="look for a lone quote near that line; longer rows need a larger resources.max_memory",
+        )
+
+    def _with_blocks(self, block_bytes: int) -> Generator[pa.RecordBatch, None, bool]:
+        """The rows that have not been delivered yet; returns False at a row that is longer than a block."""
+        import pyarrow as pa
+
+        known = self.row_count
+        last_field: Any = None
+        with self._text() as source:
+            try:
+                source.allow(BLOCKS_AHEAD)
+                for batch in self._reader(source, block_bytes):
+                    source.allow(1)
+                    again, known = min(known, batch.num_rows), max(0, known - batch.num_rows)
+                    last_field = batch.column(f"c{self._width - 1}").slice(max(0, batch.num_rows - 1))
+                    self.text_bytes = max(1, source.size - BLOCKS_AHEAD * block_bytes)
+                    if batch.num_rows > again:
+                        self.row_count += batch.num_rows - again
+                        yield batch.slice(again).select([f"c{index}" for index in self._wanted])
+            except pa.ArrowInvalid as error:
+                if "straddl" in str(error):
+                    return False
+                raise self._translated(str(error)) from error
+            self._require_closed_quote(last_field.to_pylist() if last_field is not None else [], source.tail)
+        return True
+
+    def _text(self) -> TextBytes:
+        dialect = self._dialect
+        return TextBytes(self._file, dialect.encoding, self._stop, skip=dialect.skip)
+
+    def _reader(self, source: TextBytes, block_bytes: int) -> pa.RecordBatchReader:
+        import pyarrow as pa
+        from pyarrow import csv as arrow_csv
+
+        dialect = self._dialect
+        names = [f"c{index}" for index in range(self._width)]
+        kept = sorted({*self._wanted, self._width - 1})
+        return arrow_csv.open_csv(
+            pa.PythonFile(source, mode="r"),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False,
+                block_size=block_bytes,
+                column_names=names,
+                skip_rows_after_names=int(dialect.header),
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote,
+                double_quote=dialect.escape is None,
+                escape_char=dialect.escape or False,
+                newlines_in_values=True,
+                # To a file of one column an empty line is a row, as it is to PostgreSQL.
+                ignore_empty_lines=self._width > 1,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                include_columns=[names[index] for index in kept],
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=list(dialect.null_strings),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def line_of(self, row: int) -> int | None:
+        """The line, from 1, on which a row (from 0) begins; None where it cannot be found. Reads the file again."""
+        dialect = self._dialect
+        row += int(dialect.header)
+        is_inside = False
+        start, records = 0, 0
+        for number, line in enumerate(text_lines(self._file, dialect.encoding), 1):
+            is_empty = not line.strip("\n") and (self._width > 1 or not records)
+            if number <= dialect.skip or (is_empty and not is_inside):
+                continue
+            start = start if is_inside else number
+            quotes = _unescaped(line, dialect).count(dialect.quote)
+            is_inside = is_inside != bool(quotes % 2)
+            if not is_inside:
+                if records == row:
+                    return start
+                records += 1
+        return start if is_inside and records == row else None
+
+    def _translated(self, message: str) -> DataError:
+        """What Arrow says about a record that it cannot take, without the record's text."""
+        place = re.search(r"Row #(\d+)", message)
+        row = int(place[1]) - 1 - int(self._dialect.header) if place else None
+        line = None if row is None else self.line_of(row)
+        where = self._file.path if line is None else f"{self._file.path}, line {line}"
+        column = re.search(r"In CSV column #(\d+)", message)
+        fields = re.search(r"Expected (\d+) columns, got (\d+)", message)
+        if "invalid UTF8" in message:
+            return DataError(
+                f"{where}: the text is not {self._dialect.encoding}",
+                code="encoding_invalid",
+                sqlstate="22021",
+                line=line,
+                hint="set `encoding` in source.config to the one the file has, latin-1 or cp1252 perhaps",
+                column=self._names[int(column[1])] if column else None,
+            )
+        if fields is not None:
+            expected, found = fields[1], fields[2]
+            return DataError(
+                f"{where}: {found} fields where {expected} are due",
+                code="row_malformed",
+                sqlstate="22P04",
+                line=line,
+                row_detail=message.partition(": Expected")[2].partition(": ")[2] or None,
+            )
+        return DataError(f"{where}: not a record of CSV", code="row_malformed", sqlstate="22P04", line=line)
+
+    def _require_closed_quote(self, last: list[str | None], tail: bytes) -> None:
+        """A file that was cut off within quotes looks like one whose last field goes on to the end."""
+        if not last or last[-1] is None:
+            return
+        quote, delimiter = self._dialect.quote, self._dialect.delimiter
+        opened = (quote + _escaped(last[-1], self._dialect)).encode()
+        edges = (b"", delimiter.encode(), b"\n", b"\r")
+
+        def stands_at_end(text: bytes, field: bytes) -> bool:
+            before = len(text) - len(field)
+            return text.endswith(field) and text[max(0, before - 1) : before] in edges
+
+        is_closed = stands_at_end(tail.rstrip(b"\r\n"), opened + quote.encode())
+        if stands_at_end(tail, opened) and not is_closed:
+            line = self.line_of(self.row_count - 1)
+            raise DataError(
+                f"{self._file.path}, line {line}: a quote is not closed, the file ends within the field",
+                code="row_malformed",
+                sqlstate="22P04",
+                line=line,
+                hint="is the file complete?",
+            )
+
+
+def _block_sizes(first: int, longest: int) -> tuple[int, ...]:
+    sizes = [first]
+    while sizes[-1] < longest:
+        sizes.append(min(longest, sizes[-1] * LONGER_ROWS))
+    return tuple(sizes)
+
+
+def _unescaped(line: str, dialect: Dialect) -> str:
+    """The line without its escaped quotes; doubled ones may stay, being even in number."""
+    if dialect.escape is None:
+        return line
+    return line.replace(dialect.escape * 2, "").replace(dialect.escape + dialect.quote, "")
+
+
+def _escaped(field: str, dialect: Dialect) -> str:
+    """The field as it stands between quotes."""
+    if dialect.escape is None:
+        return field.replace(dialect.quote, dialect.quote * 2)
+    return field.replace(dialect.escape, dialect.escape * 2).replace(dialect.quote, dialect.escape + dialect.quote)

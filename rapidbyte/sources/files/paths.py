@@ -1,0 +1,128 @@
+"""Which files a stream is made of, and that they stay what they were while they are read."""
+
+from __future__ import annotations
+
+import glob
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rapidbyte.errors import ConfigError, SourceError
+from rapidbyte.spec import FileFormat
+
+Compression = Literal["gzip", "zstd"]
+
+_COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+_FORMATS: dict[str, FileFormat] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_UNREADABLE = {".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".sz"}
+_LATER = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json", ".arrow": "arrow", ".feather": "arrow"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A file as it was when it was found."""
+
+    path: str
+    """Absolute."""
+    size: int
+    modified_ns: int
+    inode: int
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return Path(self.path).name
+
+
+def find_files(path: str, base_dir: str) -> tuple[DataFile, ...]:
+    """The file, or the files of the glob in the order of their names. At least one, none of them empty.
+
+    Raises ConfigError for an address elsewhere, SourceError for a file that is not there, empty, or not a plain file.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
+        raise ConfigError(
+            f"{path}: files elsewhere cannot be read in this version", code="path_remote", hint="copy it here first"
+        )
+    wanted = Path(base_dir) / Path(path).expanduser()
+    if not glob.has_magic(path) or wanted.exists():
+        return (stamp(wanted),)
+    found = [Path(name) for name in sorted(glob.glob(str(wanted), recursive=True))]  # noqa: PTH207 - ** and order
+    files = tuple(stamp(name) for name in found if not name.is_dir())
+    if not files:
+        raise SourceError(f"no file matches {wanted}", code="file_not_found", hint="is the path right?")
+    return files
+
+
+def stamp(path: Path) -> DataFile:
+    """The file with its size and times. Raises SourceError."""
+    try:
+        status = path.stat()
+        path.open("rb").close() if stat.S_ISREG(status.st_mode) else None
+    except FileNotFoundError:
+        raise SourceError(f"{path}: there is no such file", code="file_not_found") from None
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}", code="file_unreadable") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise SourceError(f"{path} is a folder", code="file_not_plain", hint=f"a glob reads its files: {path}/*.csv")
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceError(f"{path} is not a plain file", code="file_not_plain")
+    if status.st_size == 0:
+        raise SourceError(f"{path} is empty: it has not even a header", code="file_empty")
+    return DataFile(path=str(path.absolute()), size=status.st_size, modified_ns=status.st_mtime_ns, inode=status.st_ino)
+
+
+def require_unchanged(file: DataFile) -> None:
+    """Raises SourceError when the file is not the one that was found: what was read may not belong together."""
+    if stamp(Path(file.path)) != file:
+        raise SourceError(
+            f"{file.path} has changed since it was looked at",
+            code="file_changed",
+            hint="run again when nothing writes to it any more",
+        )
+
+
+def format_of(file: DataFile, given: FileFormat | None) -> FileFormat:
+    """The format that was given, else the one that the name tells. Raises ConfigError where it tells none."""
+    if given is not None:
+        return given
+    ending = _endings(file)[-1] if _endings(file) else ""
+    if ending in _FORMATS:
+        return _FORMATS[ending]
+    if ending in _LATER:
+        message = f"{file.path}: {_LATER[ending]} files cannot be read in this version"
+        raise ConfigError(message, code="format_unsupported", hint="csv and parquet can")
+    raise ConfigError(
+        f"{file.path}: the name does not tell the format", code="format_unknown", hint="set `format` in source.config"
+    )
+
+
+def compression_of(file: DataFile, file_format: FileFormat) -> Compression | None:
+    """How the file is compressed, by its name. Raises ConfigError for what cannot be read."""
+    ending = Path(file.path).suffix.lower()
+    if ending in _UNREADABLE or (ending in _COMPRESSIONS and file_format == "parquet"):
+        raise ConfigError(
+            f"{file.path}: {file_format} compressed as {ending} cannot be read",
+            code="compression_unsupported",
+            hint="decompress it first" if file_format == "parquet" else "use .gz or .zst, or decompress it first",
+        )
+    return _COMPRESSIONS.get(ending)
+
+
+def is_tab_separated(file: DataFile) -> bool:
+    """The name says so."""
+    return any(ending in (".tsv", ".tab") for ending in _endings(file)[-1:])
+
+
+def _endings(file: DataFile) -> list[str]:
+    """The name's endings in lower case, without those of a compression."""
+    endings = [ending.lower() for ending in Path(file.path).suffixes]
+    return [ending for ending in endings if ending not in _COMPRESSIONS and ending not in _UNREADABLE]

@@ -1,0 +1,253 @@
+"""One partition of a stream of files, read: batches of the types that the stream's columns say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rapidbyte.errors import CancelledError, DataError, InternalError, SourceError
+from rapidbyte.metrics import ReadTimes
+from rapidbyte.partition import FileRange, Partition
+from rapidbyte.ports import Block, Stop
+from rapidbyte.sources.files.condition import Sandbox, open_sandbox
+from rapidbyte.sources.files.delimited import Dialect, Records, read_header
+from rapidbyte.sources.files.infer import Convert, Reading, arrow_type, converter
+from rapidbyte.sources.files.parquet import deliver, read_facts, read_groups, settle
+from rapidbyte.sources.files.paths import DataFile, require_unchanged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileColumn:
+    """One column of the files."""
+
+    name: str
+    reading: Reading | None = None
+    """How its text becomes values: always in CSV; in Parquet where the pipeline declares a type."""
+    lossy: bool = False
+    """The pipeline allows that values change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTask:
+    """All that reading one stream's partitions needs. Picklable."""
+
+    files: tuple[DataFile, ...]
+    columns: tuple[FileColumn, ...]
+    """All columns of the files."""
+    wanted: tuple[str, ...]
+    """Those that are delivered, in this order."""
+    dialect: Dialect | None
+    """None: the files are Parquet."""
+    where: str | None
+    block_bytes: int
+    max_row_bytes: int
+
+    @property
+    def needed(self) -> tuple[FileColumn, ...]:
+        """What must be read: what is delivered, and everything that a condition may look at."""
+        return tuple(column for column in self.columns if self.where is not None or column.name in self.wanted)
+
+
+class FileBlocks:
+    """The blocks of one partition, in order. Iterated once, by one thread."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], stop: Stop, block_bytes: int) -> None:
+        self._batches = batches
+        self._stop = stop
+        self._block_bytes = block_bytes
+        self._seconds = 0.0
+        self._cpu_seconds = 0.0
+        self._rows = 0
+        self._is_complete = False
+
+    def __iter__(self) -> Iterator[Block]:
+        while (batch := self._timed()) is not None:
+            for piece in pieces(batch, self._block_bytes):
+                if self._stop():
+                    raise CancelledError("reading was stopped", code="stopped")
+                self._rows += piece.num_rows
+                yield Block(data=piece, rows=piece.num_rows, size=piece.nbytes)
+        self._is_complete = True
+
+    def _timed(self) -> pa.RecordBatch | None:
+        started, cpu_started = time.monotonic(), time.thread_time()
+        try:
+            return next(self._batches, None)
+        finally:
+            self._seconds += time.monotonic() - started
+            self._cpu_seconds += time.thread_time() - cpu_started
+
+    @property
+    def row_count(self) -> int:
+        """Rows handed on. Raises InternalError before the end."""
+        if not self._is_complete:
+            raise InternalError("the row count was asked for before the file's end", code="row_count_early")
+        return self._rows
+
+    @property
+    def times(self) -> ReadTimes:
+        """Busy is this thread's CPU: parsing, converting. Blocked is the rest: the file system, and decompression."""
+        busy = min(self._cpu_seconds, self._seconds)
+        return ReadTimes(blocked_s=self._seconds - busy, busy_s=busy)
+
+
+def pieces(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The batch in slices of about `block_bytes` at most; nothing for one without rows."""
+    count = min(batch.num_rows, -(-batch.nbytes // block_bytes))
+    step = -(-batch.num_rows // count) if count else 1
+    for start in range(0, batch.num_rows, step):
+        yield batch.slice(start, step)
+
+
+@contextmanager
+def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int) -> Generator[FileBlocks]:  # noqa: ARG001
+    """Opens the partition's file; closes it when left. A `ReadPartition` once `task` is bound.
+
+    Raises SourceError for a file that changes or breaks off, DataError for a value or record that does not fit,
+    CancelledError when `stop` says so.
+    """
+    part = partition.range
+    if not isinstance(part, FileRange):
+        raise InternalError(f"partition {partition.index} is no part of a file", code="partition_kind")
+    file = next((file for file in task.files if file.path == part.path), None)
+    if file is None:
+        raise InternalError(f"partition {partition.index} is of a file of another stream", code="partition_kind")
+    with open_batches(task, file, part, stop) as batches:
+        yield FileBlocks(batches, stop, task.block_bytes)
+
+
+@contextmanager
+def open_batches(task: FileTask, file: DataFile, part: FileRange, stop: Stop) -> Generator[Iterator[pa.RecordBatch]]:
+    """The wanted columns of the rows that meet the condition, in batches. Raises what `read_partition` does."""
+    require_unchanged(file)
+    with open_sandbox() as sandbox:
+        if task.dialect is None:
+            typed = _typed_groups(task, file, part, sandbox)
+        else:
+            names = read_header(file, task.dialect)
+            typed = _typed_records(task, file, _records(task, file, task.dialect, names, stop))
+        with closing(typed), closing(_selected(task, file, typed, sandbox)) as batches:
+            yield batches
+
+
+def _selected(
+    task: FileTask, file: DataFile, batches: Iterator[pa.RecordBatch], sandbox: Sandbox
+) -> Generator[pa.RecordBatch]:
+    for batch in batches:
+        kept = batch if task.where is None else sandbox.filtered(batch, task.where)
+        yield kept.select(list(task.wanted))
+    require_unchanged(file)
+
+
+def _records(task: FileTask, file: DataFile, dialect: Dialect, names: tuple[str, ...], stop: Stop) -> Records:
+    if sorted(names) != sorted(column.name for column in task.columns):
+        raise SourceError(f"{file.path} has other columns than before", code="file_changed")
+    return Records(
+        file,
+        dialect,
+        names,
+        tuple(names.index(column.name) for column in task.needed),
+        block_bytes=task.block_bytes,
+        max_row_bytes=task.max_row_bytes,
+        stop=stop,
+    )
+
+
+def _typed_records(task: FileTask, file: DataFile, records: Records) -> Generator[pa.RecordBatch]:
+    """CSV's text as values. The first value that does not fit is a DataError with its line and column."""
+    import pyarrow as pa
+
+    columns = task.needed
+    readings = [column.reading for column in columns if column.reading is not None]
+    converters = [converter(reading) for reading in readings]
+    for batch in records:
+        before = records.row_count - batch.num_rows
+        arrays: list[pa.Array] = []
+        for column, reading, convert, texts in zip(columns, readings, converters, batch.columns, strict=True):
+            try:
+                arrays.append(convert(texts))
+            except pa.ArrowInvalid as error:
+                row = before + _first_misfit(convert, texts)
+                raise _misfit(file, records.line_of(row), column.name, reading, str(error)) from error
+        yield pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def _first_misfit(convert: Convert, texts: pa.Array) -> int:
+    """Which of the texts is the first that does not fit, by halving."""
+    import pyarrow as pa
+
+    low, high = 0, len(texts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            convert(texts.slice(low, middle - low))
+        except pa.ArrowInvalid:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, detail: str) -> DataError:
+    found = "was declared" if reading.check == "declared" else "was inferred from the first rows"
+    where = file.path if line is None else f"{file.path}, line {line}"
+    return DataError(
+        f"{where}: the value of column {column} is not exactly a {reading.type.name}, which {found}",
+        code="value_misfit",
+        sqlstate="22P02",
+        column=column,
+        line=line,
+        hint=f"types: {{{column}: text}} in the stream loads it as it is",
+        row_detail=detail,
+    )
+
+
+def _typed_groups(task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox) -> Generator[pa.RecordBatch]:
+    """Parquet's values in the types that are delivered."""
+    import pyarrow as pa
+
+    facts = read_facts(file)
+    columns = task.needed
+    steps = [settle(facts, column.name) for column in columns]
+    low = part.low_group or 0
+    high = len(facts.groups) if part.high_group is None else part.high_group
+    names = [column.name for column in columns]
+    for batch in read_groups(file, names, low, high, block_bytes=task.block_bytes):
+        arrays: list[pa.Array] = []
+        for column, settled, values in zip(columns, steps, batch.columns, strict=True):
+            try:
+                ready = deliver(values, settled, sandbox, lossy=column.lossy)
+                arrays.append(ready if column.reading is None else declared_values(ready, column.reading))
+            except pa.ArrowInvalid as error:
+                raise _lossy(file, column, str(error)) from error
+        yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def declared_values(values: pa.Array, reading: Reading) -> pa.Array:
+    """Parquet's values in a declared type: text is read as CSV's is, others are cast where nothing is lost.
+
+    Raises ArrowInvalid for a value that does not fit, ArrowNotImplementedError where there is no such cast.
+    """
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    if pa.types.is_string(values.type):
+        return converter(reading)(values)
+    return pc.cast(values, arrow_type(reading.arrow))
+
+
+def _lossy(file: DataFile, column: FileColumn, detail: str) -> DataError:
+    return DataError(
+        f"{file.path}: a value of column {column.name} does not fit its type without loss",
+        code="value_misfit",
+        sqlstate="22003",
+        column=column.name,
+        hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit, as nanoseconds",
+        row_detail=detail,
+    )

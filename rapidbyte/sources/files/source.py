@@ -1,0 +1,180 @@
+"""Files as a source: streams, partitions, and the function that reads one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rapidbyte.errors import ConfigError, DataError, SourceError
+from rapidbyte.model import ServerFacts
+from rapidbyte.partition import FileRange, Partition
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
+from rapidbyte.ports import ReadPartition
+from rapidbyte.sources.files.describe import BLOCK_BYTES, Described, describe_stream
+from rapidbyte.sources.files.parquet import group_ranges
+from rapidbyte.sources.files.paths import DataFile, find_files, require_unchanged
+from rapidbyte.sources.files.read import open_batches, read_partition
+from rapidbyte.sources.files.text import never
+from rapidbyte.spec import FilesSourceSpec, StreamSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DATA_FILES = ("*.csv", "*.tsv", "*.csv.gz", "*.tsv.gz", "*.csv.zst", "*.tsv.zst", "*.parquet")
+
+
+class FilesSource:
+    """CSV and Parquet files. Used by one thread; the readers it hands out, by many."""
+
+    def __init__(self, spec: FilesSourceSpec, *, max_memory_bytes: int = 256 << 20) -> None:
+        self._spec = spec
+        self._max_row_bytes = max(BLOCK_BYTES, max_memory_bytes // 16)
+        self._described: dict[str, Described] = {}
+
+    def facts(self) -> ServerFacts | None:
+        """None: there is no server."""
+        return None
+
+    def describe(self, streams: tuple[StreamSpec, ...]) -> tuple[StreamShape, ...]:
+        """The streams' columns: Parquet's own, CSV's inferred from its first rows. In order.
+
+        Raises SourceError for files that are missing, broken or unlike each other, ConfigError for what the pipeline
+        says of them and is not so, DataError for CSV whose first rows are malformed.
+        """
+        return tuple(self._describe(stream).shape for stream in streams)
+
+    def discover(self) -> tuple[StreamShape, ...]:
+        """Every file of the configured path, or of the folder where there is none, as a stream of its own."""
+        folder = self._spec.base_dir
+        if self._spec.path is not None:
+            found = find_files(self._spec.path, folder)
+        else:
+            paths = sorted(path for ending in _DATA_FILES for path in Path(folder).glob(ending))
+            found = tuple(file for path in paths for file in find_files(str(path.absolute()), folder))
+        return self.describe(tuple(StreamSpec(name=_stem(file), path=file.path) for file in found))
+
+    @contextmanager
+    def snapshot(self, streams: tuple[StreamPlan, ...]) -> Generator[FilesSnapshot]:
+        """The files as `describe` found them. Raises SourceError when one has changed since."""
+        described = {
+            stream.name: self._described.get(stream.name) or self._describe(stream.shape.spec) for stream in streams
+        }
+        for stream in described.values():
+            for file in stream.task.files:
+                require_unchanged(file)
+        yield FilesSnapshot(described)
+
+    def _describe(self, stream: StreamSpec) -> Described:
+        try:
+            _refuse_later(stream)
+            found = describe_stream(self._spec, stream, self._files(stream), max_row_bytes=self._max_row_bytes)
+        except (ConfigError, SourceError, DataError) as error:
+            raise error.at(stream=stream.name) from error.__cause__
+        self._described[stream.name] = found
+        return found
+
+    def _files(self, stream: StreamSpec) -> tuple[DataFile, ...]:
+        """The stream's own path; else, of the configured one, the file that is called like it; else all of them."""
+        path = stream.path or self._spec.path
+        if path is None:
+            raise ConfigError(f"stream {stream.name} has no path", code="path_missing", hint="give it one")
+        files = find_files(path, self._spec.base_dir)
+        namesakes = tuple(file for file in files if _stem(file) == stream.name)
+        return namesakes if stream.path is None and namesakes else files
+
+
+class FilesSnapshot:
+    """Files that are as they were when they were described; whoever reads one looks again, before and after."""
+
+    def __init__(self, described: dict[str, Described]) -> None:
+        self._described = described
+
+    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
+        """One for each CSV file; Parquet files in ranges of row groups of about `partition_bytes`."""
+        found = self._described[stream.name]
+        ranges: list[FileRange] = []
+        for index, file in enumerate(found.task.files):
+            if found.task.dialect is not None:
+                ranges.append(FileRange(path=file.path))
+                continue
+            for low, high in group_ranges(found.groups[index], partition_bytes):
+                ranges.append(FileRange(path=file.path, low_group=low, high_group=high))
+        return tuple(Partition(stream=stream.name, index=index, range=part) for index, part in enumerate(ranges))
+
+    def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:  # noqa: ARG002 - files have no shared limits
+        """Reads one of these partitions. Picklable."""
+        return partial(read_partition, self._described[stream.name].task)
+
+    def checksum(self, stream: StreamPlan) -> str | None:  # noqa: ARG002
+        """None: only a server can compute the one that the destination computes."""
+        return None
+
+    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+        """The first rows that meet the condition, as PostgreSQL would print their values."""
+        found = self._described[stream.name]
+        rows: list[tuple[str | None, ...]] = []
+        for file in found.task.files:
+            with open_batches(found.task, file, FileRange(path=file.path), never) as batches:
+                for batch in batches:
+                    columns = [
+                        [printed(value, column.type.name) for value in _listed(values.slice(0, limit - len(rows)))]
+                        for values, column in zip(batch.columns, found.shape.columns, strict=True)
+                    ]
+                    rows.extend(zip(*columns, strict=True))
+                    if len(rows) >= limit:
+                        return tuple(rows)
+        return tuple(rows)
+
+    def require_alive(self) -> None:
+        """Nothing to lose: a file that changed is noticed by whoever reads it."""
+
+
+def _listed(values: pa.Array) -> list[Any]:
+    """The values as Python has them; as text where its calendar ends too early."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    try:
+        return values.to_pylist()
+    except (ValueError, OverflowError):
+        return pc.cast(values, pa.string()).to_pylist()
+
+
+def printed(value: Any, type_name: str) -> str | None:
+    """A value as PostgreSQL prints it. NULL is None."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, bytes):
+        return str(uuid.UUID(bytes=value)) if type_name == "uuid" else f"\\x{value.hex()}"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, dt.datetime):
+        return value.replace(tzinfo=None).isoformat(sep=" ") + ("" if value.tzinfo is None else "+00")
+    if isinstance(value, list):
+        elements = [printed(element, type_name) for element in cast("list[Any]", value)]
+        return "{" + ",".join("NULL" if element is None else element for element in elements) + "}"
+    return str(value)
+
+
+def _stem(file: DataFile) -> str:
+    return file.name.split(".", 1)[0]
+
+
+def _refuse_later(stream: StreamSpec) -> None:
+    """What a stream of files cannot have, in this version or at all."""
+    if stream.query is not None:
+        raise ConfigError(
+            "`query` over files is not available in this version",
+            code="query_unsupported",
+            hint="`where` and `columns` are",
+        )
+    if stream.sync_mode != "full_refresh":
+        raise ConfigError(f"files cannot be read as {stream.sync_mode}", code="sync_mode_unsupported")
