@@ -97,6 +97,7 @@ def test_hostile_names_and_messages_do_nothing(pipeline: str) -> None:
     child.sendline("go")
     code, text = finish(child)
     assert (code, "\x1b[2J" in text) == (3, False)
+    assert "stream [bold red]x[/]: failed" in COLOUR.sub("", text)
     assert "error: [/oops] \\x1b[2J\\nerror: fake" in COLOUR.sub("", text)
 
 

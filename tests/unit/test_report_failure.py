@@ -68,6 +68,11 @@ def test_the_commit_state_speaks_where_the_error_says_nothing(state: str, expect
     assert expected == lines(DestinationError("lost", code="lost", commit_state=state))[-1]
 
 
+def test_an_error_that_knows_nothing_of_the_destination_claims_nothing() -> None:
+    """Only a configuration error proves that nothing was touched."""
+    assert lines(DestinationError("disk full", code="disk_full")) == ("error: disk full",)
+
+
 def test_names_and_server_messages_stay_on_their_line_and_lose_passwords() -> None:
     """A table called `x\\nAfterwards: all fine` cannot write a line of its own (G11)."""
     error = DestinationError(
