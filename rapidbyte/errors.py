@@ -13,8 +13,8 @@
     ├── CheckError           exit  9   verify found a difference, a bench gate was missed
     └── InternalError        exit 70   a defect of ours
 
-`category`, `exit_code` and `retryable` belong to the class. Where it happened belongs to the
-instance, as attributes that go into the result's JSON as they are (`ErrorContext`).
+`category` and `exit_code` belong to the class. Where it happened, and whether the same work may be tried again,
+belong to the instance; they go into the result's JSON as they are (`ErrorContext`).
 A message never contains a secret; it contains a row's values only in `row_detail`, which is shown
 with `--show-row-values` and nowhere else.
 """
@@ -35,6 +35,8 @@ ErrorCategory = Literal[
     "check",
     "internal",
 ]
+RetryKind = Literal["never", "transaction", "connection"]
+"""never: it would fail again. transaction: another one may succeed. connection: a new one may."""
 CommitState = Literal["before_commit", "after_commit_unknown", "after_commit_confirmed"]
 
 
@@ -69,14 +71,21 @@ class RapidbyteError(Exception):
 
     category: ClassVar[ErrorCategory] = "internal"
     exit_code: ClassVar[int] = 70
-    retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, code: str, hint: str | None = None, **where: Any) -> None:
+    def __init__(
+        self, message: str, *, code: str, hint: str | None = None, retry: RetryKind = "never", **where: Any
+    ) -> None:
         super().__init__(message)
+        self.retry: RetryKind = retry
         self.message = message
         self.code = code
         self.hint = hint
         self.context = ErrorContext(**where)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same work, done again, may succeed without anybody's help."""
+        return self.retry != "never"
 
     def at(self, **where: Any) -> RapidbyteError:
         """The same error, with the fields of its context filled that were not known yet."""
@@ -86,7 +95,7 @@ class RapidbyteError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors travel from a worker process: keep code, hint and context."""
         where = {field.name: getattr(self.context, field.name) for field in fields(ErrorContext)}
-        return (_rebuild, (type(self), self.message, self.code, self.hint, where))
+        return (_rebuild, (type(self), self.message, self.code, self.hint, {**where, "retry": self.retry}))
 
 
 def _rebuild(

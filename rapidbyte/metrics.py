@@ -24,7 +24,7 @@ class WorkTimes:
     wait_source_s: float = 0.0
     """The worker could have written, and the source had delivered nothing."""
     wait_queue_s: float = 0.0
-    """Between partitions: taking one up, putting it down, none to be had."""
+    """Between partitions: taking one up, putting it down, none to be had, waiting to try one again."""
     transform_s: float = 0.0
     encode_s: float = 0.0
     write_s: float = 0.0

@@ -112,6 +112,7 @@ class RunPlan:
     workers_reason: str
     checkpoint_interval_bytes: int
     flush: FlushSettings
+    max_retries: int
     source: ServerFacts | None
     destination: ServerFacts
     same_database: bool
@@ -278,6 +279,7 @@ def make_plan(
         workers_reason=reason,
         checkpoint_interval_bytes=resources.checkpoint_interval_bytes,
         flush=flush_settings(resources, workers),
+        max_retries=resources.max_retries,
         source=source,
         destination=destination,
         same_database=same_database,

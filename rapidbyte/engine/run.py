@@ -13,6 +13,7 @@ from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.figures import RunIdentity, build
 from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
 from rapidbyte.engine.pool import Fanout, of_the_target, reported, thread_pool
+from rapidbyte.engine.retry import RetryPolicy
 from rapidbyte.engine.stopping import Stopping
 from rapidbyte.engine.worker import PartitionJob, Watch
 from rapidbyte.errors import CancelledError, RapidbyteError
@@ -229,6 +230,7 @@ def _jobs(
                     target=contract.copy,
                     partition=partition,
                     max_inflight_bytes=contract.flush.max_inflight_bytes,
+                    retry=RetryPolicy(max_retries=plan.max_retries),
                 )
             )
     return tuple(jobs)

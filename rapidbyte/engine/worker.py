@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rapidbyte.contract import CopyTarget, WorkerReport
 from rapidbyte.engine.handoff import Handoff
+from rapidbyte.engine.retry import RetryPolicy, pause_before_retry
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.partition import Partition
@@ -33,6 +34,7 @@ class PartitionJob:
     target: CopyTarget
     partition: Partition
     max_inflight_bytes: int
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,28 +81,50 @@ class _Watched:
 
 
 def run_partition(job: PartitionJob, stop: Stop, watch: Watch | None = None) -> WorkerReport:
-    """Loads one partition. Raises what reading or writing raised, with partition and worker filled in.
+    """Loads one partition, again where that may help: what is committed has its receipt, and is not written twice.
 
-    The reading thread has ended when this returns or raises.
+    Raises what reading or writing raised last, with partition and worker filled in. No thread of its own is left.
     """
-    worker = _slot.number
-    if stop():
-        raise CancelledError("it had not begun", code="stopped", stream=job.partition.stream)
     laps = Laps()
-    handoff = Handoff(job.max_inflight_bytes)
-    try:
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader-{worker}") as reading:
-            reader = reading.submit(_pump, job, handoff, stop, worker)
-            reader.add_done_callback(lambda done: _pass_on_failure(done, handoff))
+    failures, failed_first_s = 0, 0.0
+    while True:
+        if stop():
+            raise CancelledError("it had not begun", code="stopped", stream=job.partition.stream)
+        try:
+            return _try_partition(job, stop, watch, laps, attempts=failures + 1)
+        except RapidbyteError as error:
+            error.at(stream=job.partition.stream, partition=job.partition.index, worker=_slot.number)
+            failures += 1
+            failed_first_s = failed_first_s or time.monotonic()
+            failing_s = time.monotonic() - failed_first_s
+            pause = pause_before_retry(error, job.retry, failures=failures, failing_s=failing_s)
+            if pause is None:
+                raise
+            _pause(pause, stop)
             laps.lap("wait_queue")
-            try:
-                blocks = _Watched(job, handoff, worker, watch)
-                receipt = job.write(job.target, job.partition, blocks, worker=worker, stop=stop)
-            finally:
-                handoff.close()
-            laps.skip()
-    except RapidbyteError as error:
-        raise error.at(stream=job.partition.stream, partition=job.partition.index, worker=worker) from error.__cause__
+
+
+def _pause(seconds: float, stop: Stop) -> None:
+    """Sleeps, but not past a stop."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop():
+        time.sleep(min(left, 0.1))
+
+
+def _try_partition(job: PartitionJob, stop: Stop, watch: Watch | None, laps: Laps, *, attempts: int) -> WorkerReport:
+    """One try. The reading thread has ended when this returns or raises."""
+    worker = _slot.number
+    handoff = Handoff(job.max_inflight_bytes)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"reader-{worker}") as reading:
+        reader = reading.submit(_pump, job, handoff, stop, worker)
+        reader.add_done_callback(lambda done: _pass_on_failure(done, handoff))
+        laps.lap("wait_queue")
+        try:
+            blocks = _Watched(job, handoff, worker, watch)
+            receipt = job.write(job.target, job.partition, blocks, worker=worker, stop=stop)
+        finally:
+            handoff.close()
+        laps.skip()
     summary = None if receipt.already_loaded else reader.result()
     laps.lap("wait_queue")
     return WorkerReport(
@@ -111,6 +135,7 @@ def run_partition(job: PartitionJob, stop: Stop, watch: Watch | None = None) -> 
         times=laps.times().plus(receipt.times),
         read=summary.times if summary is not None else ReadTimes(),
         bytes_read=summary.bytes if summary is not None else 0,
+        attempts=attempts,
     )
 
 

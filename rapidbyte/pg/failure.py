@@ -19,6 +19,7 @@ from rapidbyte.errors import (
     DestinationError,
     PrivilegeError,
     RapidbyteError,
+    RetryKind,
     SourceError,
 )
 
@@ -115,6 +116,25 @@ def error_class(sqlstate: str | None, side: Side) -> type[RapidbyteError]:
     return DestinationError
 
 
+def retry_kind(error: psycopg.Error) -> RetryKind:
+    """Whether the same work may be tried again, and how: guarantees are kept either way, thanks to the receipts.
+
+    Everything that is not named here is permanent: a timeout would fire again, a full disk stays full.
+    """
+    state = error.sqlstate
+    if state in ("40001", "40P01", "55P03"):
+        return "transaction"
+    if state == "XX000" and "tuple concurrently updated" in (error.diag.message_primary or ""):
+        return "transaction"
+    if state == "23505" and (error.diag.schema_name or "") == "pg_catalog":
+        return "transaction"
+    if state in ("53300", "57P01", "57P02", "57P03") or (state or "").startswith("08"):
+        return "connection"
+    if state is None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return "connection"
+    return "never"
+
+
 def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError:
     """Our error for the server's. `doing` completes "while ...": `reading shop.orders`, `copying into raw.orders`."""
     diag = error.diag
@@ -132,6 +152,7 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
         text,
         code=code,
         hint=diag.message_hint or hint,
+        retry=retry_kind(error),
         sqlstate=state,
         table=_table(diag.schema_name, diag.table_name),
         column=diag.column_name or place.column,
@@ -141,7 +162,11 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
 
 
 def connect_failure(error: psycopg.Error, *, side: Side, where: str) -> RapidbyteError:
-    """Our error for a connection that could not be opened. psycopg gives no SQLSTATE for it (C12): the text decides."""
+    """Our error for a connection that could not be opened. psycopg gives no SQLSTATE for it (C12): the text decides.
+
+    It may be tried again: preflight has connected once, so that a wrong password is not what ended it. Preflight
+    itself tries nothing again.
+    """
     # "connection failed: connection to server at ..., port ... failed: FATAL: ...": the place is told already.
     text = _one_line(str(error)).removeprefix("connection failed: ").removeprefix("connection is bad: ")
     kind = SourceError if side == "source" else DestinationError
@@ -165,12 +190,17 @@ def connect_failure(error: psycopg.Error, *, side: Side, where: str) -> Rapidbyt
     ):
         if any(word in lowered for word in words):
             return kind(
-                f"cannot connect to the {side} at {where}: {text}", code=code, hint=hint, sqlstate=error.sqlstate
+                f"cannot connect to the {side} at {where}: {text}",
+                code=code,
+                hint=hint,
+                retry="connection",
+                sqlstate=error.sqlstate,
             )
     return kind(
         f"cannot connect to the {side} at {where}: {text}",
         code="unreachable",
         hint="is the server running, and are host and port right?",
+        retry="connection",
         sqlstate=error.sqlstate,
     )
 
