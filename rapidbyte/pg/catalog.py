@@ -73,6 +73,7 @@ class Leaf:
     oid: int
     name: QualifiedName
     is_heap: bool
+    is_foreign: bool
     may_read: bool
     """The role may use its schema and select from it directly, and no policy hides rows."""
 
@@ -216,7 +217,7 @@ def leaves_of(connection: PgConnection, oids: Sequence[int]) -> dict[int, tuple[
             UNION
             SELECT t.root, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
         )
-        SELECT t.root, c.oid, n.nspname, c.relname, coalesce(a.amname = 'heap', false),
+        SELECT t.root, c.oid, n.nspname, c.relname, coalesce(a.amname = 'heap', false), c.relkind = 'f',
                pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
                  AND NOT pg_catalog.row_security_active(c.oid)
         FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid
@@ -226,8 +227,9 @@ def leaves_of(connection: PgConnection, oids: Sequence[int]) -> dict[int, tuple[
         (list(oids),),
     ).fetchall()
     found: dict[int, list[Leaf]] = {oid: [] for oid in oids}
-    for root, oid, schema, name, is_heap, may_read in rows:
-        leaf = Leaf(oid=oid, name=QualifiedName(schema=schema, name=name), is_heap=is_heap, may_read=may_read)
+    for root, oid, schema, name, is_heap, is_foreign, may_read in rows:
+        qualified = QualifiedName(schema=schema, name=name)
+        leaf = Leaf(oid=oid, name=qualified, is_heap=is_heap, is_foreign=is_foreign, may_read=may_read)
         found[root].append(leaf)
     return {root: tuple(leaves) for root, leaves in found.items()}
 

@@ -29,7 +29,7 @@ def read(kind: RelationKind = "table", *, query: str | None = None, where: str |
 
 def leaf(oid: int, *, is_heap: bool = True, may_read: bool = True) -> Leaf:
     """A partition."""
-    return Leaf(oid=oid, name=PART, is_heap=is_heap, may_read=may_read)
+    return Leaf(oid=oid, name=PART, is_heap=is_heap, is_foreign=False, may_read=may_read)
 
 
 @pytest.mark.parametrize(

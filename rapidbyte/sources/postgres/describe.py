@@ -191,7 +191,7 @@ class SourceCatalog:
             estimated_rows=sum(rows) if len(rows) == len(sizes) and relation.kind != "view" else None,
             estimated_bytes=sum(size.bytes for size in sizes) if relation.kind not in ("view", "foreign") else None,
             partitioning=split.reason,
-            warnings=relation_warnings(relation),
+            warnings=foreign_warnings(leaves),
         )
 
     def _discovered(self, relation: Relation, looked: Looked) -> StreamShape:
@@ -301,8 +301,8 @@ def _user_fault(spec: StreamSpec, what: str, error: psycopg.Error) -> Fault:
     return replace(found, grant="GRANT SELECT on what it reads") if error.sqlstate == "42501" else found
 
 
-def relation_warnings(relation: Relation) -> tuple[str, ...]:
-    """What a run cannot promise for this kind of relation."""
-    if relation.kind == "foreign":
-        return (f"{relation.name} is a foreign table: the snapshot does not cover its rows",)
-    return ()
+def foreign_warnings(leaves: Sequence[Leaf]) -> tuple[str, ...]:
+    """What a run cannot promise for rows that lie on another server."""
+    return tuple(
+        f"{leaf.name} is a foreign table: the snapshot does not cover its rows" for leaf in leaves if leaf.is_foreign
+    )

@@ -197,7 +197,7 @@ class PostgresSnapshot:
         for leaf in leaves:
             size = sizes[leaf.oid]
             if leaf.is_heap:
-                step = size.blocks * partition_bytes // max(1, size.bytes)
+                step = round(size.blocks * partition_bytes / max(1, size.bytes))
                 ranges += ctid_ranges(leaf.name, blocks=size.blocks, blocks_per_range=step)
             else:
                 ranges.append(Whole(relation=leaf.name))
