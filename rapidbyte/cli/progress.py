@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rapidbyte.ports import BlockMoved, Notice, PartitionLoaded, PhaseStarted, StreamFinished, StreamStarted
@@ -26,22 +26,32 @@ ALMOST = 0.99
 """The share of a stream of which everything has been read, and which is not published yet."""
 
 
-@dataclass(slots=True, kw_only=True)
-class StreamTally:
-    """One stream's counters. The only mutable value of the command line; guarded by the tally's lock."""
+class _Counters:
+    """One stream's counters. They change at every block, under the tally's lock."""
 
-    name: str
-    partitions: int | None = None
-    estimated_rows: int | None = None
-    partitions_loaded: int = 0
-    rows: int = 0
-    bytes: int = 0
-    started_at: float = 0.0
-    """`time.monotonic()` when its partitions were known."""
-    ended_at: float | None = None
-    status: str = "loading"
-    under_way: set[int] = field(default_factory=set[int])
-    """Partitions of which blocks have moved and which are not committed yet: one a worker."""
+    __slots__ = (
+        "bytes",
+        "ended_at",
+        "estimated_rows",
+        "name",
+        "partitions",
+        "partitions_loaded",
+        "rows",
+        "started_at",
+        "status",
+        "under_way",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.partitions: int | None = None
+        self.estimated_rows: int | None = None
+        self.partitions_loaded = self.rows = self.bytes = 0
+        self.started_at = time.monotonic()
+        self.ended_at: float | None = None
+        self.status = "loading"
+        self.under_way: set[int] = set()
+        """Partitions of which blocks have moved and which are not committed yet: one a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +86,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._streams: dict[str, StreamTally] = {}
+        self._streams: dict[str, _Counters] = {}
         self._phase = "preflight"
         self._started_at = time.monotonic()
 
@@ -119,13 +129,13 @@ class Tally:
                 streams=streams,
             )
 
-    def _stream(self, name: str) -> StreamTally:
+    def _stream(self, name: str) -> _Counters:
         if name not in self._streams:
-            self._streams[name] = StreamTally(name=name, started_at=time.monotonic())
+            self._streams[name] = _Counters(name)
         return self._streams[name]
 
 
-def _stream_progress(stream: StreamTally, moment: float) -> StreamProgress:
+def _stream_progress(stream: _Counters, moment: float) -> StreamProgress:
     elapsed_s = (stream.ended_at or moment) - stream.started_at
     known = elapsed_s > 0 and stream.rows > 0
     return StreamProgress(
@@ -141,7 +151,7 @@ def _stream_progress(stream: StreamTally, moment: float) -> StreamProgress:
     )
 
 
-def _share(stream: StreamTally) -> float | None:
+def _share(stream: _Counters) -> float | None:
     """By rows where the source has an estimate, else by partitions; below 1 until the stream has ended."""
     if stream.ended_at is not None:
         return 1.0
@@ -152,7 +162,7 @@ def _share(stream: StreamTally) -> float | None:
     return None
 
 
-def _time_left(streams: tuple[StreamTally, ...], moment: float) -> float | None:
+def _time_left(streams: tuple[_Counters, ...], moment: float) -> float | None:
     """Of all streams together, at the pace so far; None before a twentieth is done, or without an estimate.
 
     Also None once all is read as far as the estimates go: how long the publish takes, nothing tells.
