@@ -1,58 +1,523 @@
-"""Publishing: what stands in the target afterwards, and what is refused."""
+"""Publishing: what stands in the target afterwards, what is refused, and what a lost COMMIT means."""
 
 from __future__ import annotations
 
-from tests.postgres.leading import lead, rows_of, run
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
-ORDERS = "CREATE SCHEMA app; CREATE TABLE app.orders (id int PRIMARY KEY, note text, price numeric(10,2) NOT NULL)"
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from rapidbyte.destinations.postgres import leader as leader_module
+from rapidbyte.errors import CheckError, DataError, DestinationError
+from rapidbyte.spec import StreamSpec
+from tests.kit.catalog import catalog_of, differences
+from tests.postgres.leading import finalize, lead, rows_of, run
+
+ORDERS = "CREATE SCHEMA app; CREATE TABLE app.orders (id int PRIMARY KEY, note text, price numeric(10,2) NOT NULL);"
 TWO = "VALUES (1, 'a', 1.50), (2, NULL, 2.00)"
+STAGES = """
+SELECT n.nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relname LIKE '\\_rb\\_%'
+"""
 
 
-def test_append_to_a_missing_target_creates_it_with_types_and_key(destination_db: str) -> None:
+def test_a_missing_target_is_created_with_types_and_key(destination_db: str) -> None:
     """A created target has the stream's columns, types, NOT NULL and primary key."""
     run(destination_db, ORDERS)
     with lead(destination_db, "orders") as load:
-        assert load.stream_plan().publish == "rename"
+        assert (load.stream_plan().publish, load.stream_plan().publish_reason) == (
+            "rename",
+            "the target does not exist",
+        )
         report = load.publish(TWO)
     assert (report.publish, report.rows, report.warnings) == ("rename", 2, ())
     assert rows_of(destination_db, "SELECT id, note, price::text FROM raw.orders ORDER BY id") == [
         (1, "a", "1.50"),
         (2, None, "2.00"),
     ]
-    assert rows_of(
+    before, after = catalog_of(destination_db, "app", "orders"), catalog_of(destination_db, "raw", "orders")
+    for what in ("columns", "constraints", "grants"):
+        assert before[what] == after[what]
+    assert [row[:2] for row in after["indexes"]] == [
+        ("orders_pkey", "CREATE UNIQUE INDEX orders_pkey ON raw.orders USING btree (id)")
+    ]
+    assert rows_of(destination_db, "SELECT reltuples::int FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(2,)]
+
+
+def test_a_created_target_has_default_privileges(destination_db: str, make_role: Callable[..., str]) -> None:
+    """It is made in its own schema, logged, as any table there."""
+    reader = make_role()
+    run(
         destination_db,
-        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE conrelid = 'raw.orders'::regclass AND contype = 'p'",
-    ) == [("orders_pkey", "PRIMARY KEY (id)")]
+        ORDERS + f"CREATE SCHEMA raw; ALTER DEFAULT PRIVILEGES IN SCHEMA raw GRANT SELECT ON TABLES TO {reader}",
+    )
+    with lead(destination_db, "orders") as load:
+        load.publish(TWO)
+    assert rows_of(destination_db, f"SELECT has_table_privilege('{reader}', 'raw.orders', 'SELECT')") == [(True,)]
+    assert rows_of(destination_db, "SELECT relpersistence FROM pg_class WHERE oid = 'raw.orders'::regclass") == [("p",)]
 
 
-def test_append_adds_rows(destination_db: str) -> None:
-    """A second append inserts."""
+def test_nothing_is_seen_before_the_publish(destination_db: str) -> None:
+    """Between prepare and finalize the target does not exist."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        assert rows_of(destination_db, "SELECT to_regclass('raw.orders')") == [(None,)]
+        finalize(load.leader, contract, receipts)
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(2,)]
+
+
+def test_generated_and_identity_columns_become_plain_in_a_created_target(destination_db: str) -> None:
+    """With a warning."""
+    run(
+        destination_db,
+        "CREATE SCHEMA app; CREATE TABLE app.t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+        " twice int GENERATED ALWAYS AS (id * 2) STORED)",
+    )
+    with lead(destination_db, "t") as load:
+        assert load.stream_plan().warnings == (
+            "column id is an identity column in the source and becomes a plain column",
+            "column twice is generated in the source and becomes a plain column",
+        )
+        load.publish("VALUES (1, 2)")
+    assert rows_of(destination_db, "SELECT * FROM raw.t") == [(1, 2)]
+    assert [row[4:7] for row in catalog_of(destination_db, "raw", "t")["columns"]] == [(None, "", "")] * 2
+
+
+def test_the_sources_indexes_are_copied_where_asked_for(destination_db: str) -> None:
+    """`indexes: source`; a name that is taken gives way to one that the server chooses."""
+    run(
+        destination_db,
+        ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.taken (); CREATE INDEX taken ON app.orders (note);"
+        'CREATE UNIQUE INDEX "Odd; name" ON app.orders (lower(note)) WHERE id > 0',
+    )
+    definitions = tuple(
+        row[0]
+        for row in rows_of(
+            destination_db,
+            "SELECT pg_get_indexdef(indexrelid) FROM pg_index"
+            " WHERE indrelid = 'app.orders'::regclass AND NOT indisprimary",
+        )
+    )
+    spec = StreamSpec(name="orders", indexes="source")
+    with lead(destination_db, "orders", spec=spec) as load:
+        replace(load, shape=replace(load.shape, index_definitions=definitions)).publish(TWO)
+    assert [row[1] for row in catalog_of(destination_db, "raw", "orders")["indexes"]] == [
+        'CREATE UNIQUE INDEX "Odd; name" ON raw.orders USING btree (lower(note)) WHERE (id > 0)',
+        "CREATE INDEX orders_note_idx ON raw.orders USING btree (note)",
+        "CREATE UNIQUE INDEX orders_pkey ON raw.orders USING btree (id)",
+    ]
+
+
+def test_a_source_cannot_smuggle_a_second_statement_into_an_index(destination_db: str) -> None:
+    """What follows the first statement is refused by the server, and the load fails (G13)."""
+    run(destination_db, ORDERS + "CREATE TABLE app.victim ()")
+    definition = "CREATE INDEX i ON app.orders USING btree (id); DROP TABLE app.victim"
+    spec = StreamSpec(name="orders", indexes="source")
+    with lead(destination_db, "orders", spec=spec) as load, pytest.raises(DestinationError):
+        replace(load, shape=replace(load.shape, index_definitions=(definition,))).publish(TWO)
+    assert rows_of(destination_db, "SELECT count(*) FROM app.victim") == [(0,)]
+
+
+def test_duplicates_in_the_key_of_a_created_target_publish_nothing(destination_db: str) -> None:
+    """The primary key is built after loading; the target does not come to be."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, "VALUES (1, 'a', 1), (1, 'b', 2)")
+        with pytest.raises(DataError) as caught:
+            finalize(load.leader, contract, receipts)
+        load.leader.discard_stream(contract)
+        load.leader.discard_stream(contract)
+    assert caught.value.context.sqlstate == "23505"
+    assert rows_of(destination_db, "SELECT to_regclass('raw.orders')") == [(None,)]
+    assert rows_of(destination_db, STAGES) == []
+    assert rows_of(destination_db, "SELECT state, row_count FROM _rapidbyte.loads") == [("discarded", None)]
+
+
+def test_an_empty_target_with_nothing_attached_is_replaced_by_the_stage(destination_db: str) -> None:
+    """In append, too: nothing is written twice."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (price numeric(10,2), id int, note text)")
+    with lead(destination_db, "orders") as load:
+        report = load.publish(TWO)
+    assert (report.publish, report.warnings) == ("rename", ())
+    assert rows_of(destination_db, "SELECT price::text, id, note FROM raw.orders ORDER BY id") == [
+        ("1.50", 1, "a"),
+        ("2.00", 2, None),
+    ]
+
+
+def test_rows_that_came_into_an_empty_target_meanwhile_stay(destination_db: str) -> None:
+    """Rechecked under ACCESS EXCLUSIVE: then the rows are inserted."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (id int, note text, price numeric(10,2))")
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        assert contract.publish == "rename"
+        receipts = load.fill(contract, TWO)
+        run(destination_db, "INSERT INTO raw.orders VALUES (7, 'mine', 7)")
+        report = finalize(load.leader, contract, receipts)
+    assert (report.publish, report.warnings) == (
+        "insert",
+        ("published by insert instead of rename: the target is no longer empty",),
+    )
+    assert rows_of(destination_db, "SELECT id FROM raw.orders ORDER BY id") == [(1,), (2,), (7,)]
+    assert rows_of(destination_db, STAGES) == []
+
+
+def test_a_target_that_someone_else_made_meanwhile_is_not_touched(destination_db: str) -> None:
+    """It was planned for none: the load fails, exit 4."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        run(destination_db, "CREATE TABLE raw.orders (x int)")
+        with pytest.raises(DestinationError) as caught:
+            finalize(load.leader, contract, receipts)
+    assert caught.value.code == "target_changed"
+    assert catalog_of(destination_db, "raw", "orders")["columns"][0][1] == "x"
+
+
+def test_append_inserts_and_drops_the_stage(destination_db: str) -> None:
+    """The stage is unlogged and lies in our own schema."""
     run(destination_db, ORDERS)
     with lead(destination_db, "orders") as load:
         load.publish(TWO)
-        report = load.publish("VALUES (3, 'c', 3)")
-    assert (report.publish, report.rows) == ("insert", 1)
+        before = catalog_of(destination_db, "raw", "orders")
+        contract = load.prepare()
+        assert rows_of(destination_db, STAGES) == [(f"_rapidbyte._rb_{contract.load_id}",)]
+        report = finalize(load.leader, contract, load.fill(contract, "VALUES (3, 'c', 3)"))
+    assert (report.publish, report.rows, report.warnings) == ("insert", 1, ())
+    assert differences(before, catalog_of(destination_db, "raw", "orders")) == {}
     assert rows_of(destination_db, "SELECT id FROM raw.orders ORDER BY id") == [(1,), (2,), (3,)]
-    assert rows_of(destination_db, "SELECT relname FROM pg_class WHERE relname LIKE '\\_rb\\_%'") == []
+    assert rows_of(destination_db, STAGES) == []
+    assert rows_of(destination_db, "SELECT publish, state, row_count FROM _rapidbyte.loads ORDER BY load_id") == [
+        ("rename", "published", 2),
+        ("insert", "published", 1),
+    ]
 
 
-def test_replace_swaps(destination_db: str) -> None:
-    """A second replace swaps."""
+def test_append_that_violates_a_constraint_changes_nothing(destination_db: str) -> None:
+    """Exit 5 with the constraint's name and no values (B14)."""
     run(destination_db, ORDERS)
-    with lead(destination_db, "orders", write_mode="replace") as load:
+    with lead(destination_db, "orders") as load:
         load.publish(TWO)
-        report = load.publish("VALUES (3, 'c', 3)")
-    assert (report.publish, report.rows) == ("swap", 1)
-    assert rows_of(destination_db, "SELECT id FROM raw.orders ORDER BY id") == [(3,)]
+        with pytest.raises(DataError) as caught:
+            load.publish("VALUES (9, 'secret', 9), (1, 'again', 3)")
+    assert "orders_pkey" in caught.value.message
+    assert "(1)" not in caught.value.message
+    assert rows_of(destination_db, "SELECT id FROM raw.orders ORDER BY id") == [(1,), (2,)]
 
 
-def test_replace_in_place(destination_db: str) -> None:
-    """With a view on the target the rows are replaced where they are."""
+def test_append_to_a_partitioned_target(destination_db: str) -> None:
+    """Rows find their partitions; without one for a row nothing is published (B20)."""
+    run(
+        destination_db,
+        ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (id int, note text, price numeric(10,2))"
+        " PARTITION BY RANGE (id); CREATE TABLE raw.low PARTITION OF raw.orders FOR VALUES FROM (0) TO (10)",
+    )
+    with lead(destination_db, "orders") as load:
+        assert load.publish(TWO).publish == "insert"
+        with pytest.raises(DataError) as caught:
+            load.publish("VALUES (3, 'c', 3), (70, 'd', 4)")
+    assert caught.value.context.sqlstate == "23514"
+    assert rows_of(destination_db, "SELECT id FROM raw.low ORDER BY id") == [(1,), (2,)]
+
+
+def test_append_to_identity_and_generated_columns(destination_db: str) -> None:
+    """The source's values go in; an identity column that the stream lacks counts on; sequences stay."""
+    run(
+        destination_db,
+        ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (n int GENERATED ALWAYS AS IDENTITY,"
+        " id int GENERATED ALWAYS AS (7) STORED, note text, price numeric(10,2))",
+    )
+    with lead(destination_db, "orders") as load:
+        assert load.stream_plan().warnings == ("column id is generated in the target: the server computes its values",)
+        load.publish("VALUES ('a', 1.0), ('b', 2.0)")
+    assert rows_of(destination_db, "SELECT n, id, note FROM raw.orders ORDER BY n") == [(1, 7, "a"), (2, 7, "b")]
+
+
+def test_append_warns_of_a_sequence_that_is_behind(destination_db: str) -> None:
+    """The next INSERT of an application would fail with 23505 (B18)."""
+    run(
+        destination_db,
+        ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (id serial PRIMARY KEY, note text, price numeric(10,2));"
+        "INSERT INTO raw.orders VALUES (DEFAULT, 'x', 1)",
+    )
+    with lead(destination_db, "orders") as load:
+        report = load.publish("VALUES (50, 'a', 1.0)")
+    assert [warning.partition(", and ")[0] for warning in report.warnings] == ["column id: values up to 50 were loaded"]
+
+
+def test_append_through_a_trigger_that_swallows_rows_fails(destination_db: str) -> None:
+    """2 rows sent, none kept (B19)."""
+    run(
+        destination_db,
+        ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders);"
+        "CREATE FUNCTION raw.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER g BEFORE INSERT ON raw.orders FOR EACH ROW EXECUTE FUNCTION raw.f()",
+    )
+    with lead(destination_db, "orders") as load, pytest.raises(DataError) as caught:
+        load.publish(TWO)
+    assert (caught.value.code, caught.value.message) == ("rows_dropped", "raw.orders: 0 of 2 rows were inserted")
+
+
+@pytest.mark.parametrize("publication", ["FOR ALL TABLES", "FOR TABLES IN SCHEMA raw"])
+def test_where_a_publication_covers_the_schema_no_logged_stage_is_made(publication: str, destination_db: str) -> None:
+    """Its subscribers have no such table, and would stop: the target is created and filled in one transaction."""
+    run(destination_db, ORDERS + f"CREATE SCHEMA raw; CREATE PUBLICATION pub {publication}")
+    with lead(destination_db, "orders", write_mode="replace") as load:
+        contract = load.prepare()
+        assert (contract.publish, contract.stage.schema) == ("insert", "_rapidbyte")
+        assert rows_of(destination_db, "SELECT relpersistence FROM pg_class WHERE relname LIKE '\\_rb\\_%'") == [("u",)]
+        assert finalize(load.leader, contract, load.fill(contract, TWO)).publish == "insert"
+        assert load.publish("VALUES (3, 'c', 3)").publish == "in_place"
+    assert rows_of(destination_db, "SELECT id FROM raw.orders") == [(3,)]
+    assert [row[1] for row in catalog_of(destination_db, "raw", "orders")["constraints"]].count("p") == 1
+
+
+def test_an_unlogged_stage_that_a_crash_has_emptied_is_noticed(destination_db: str) -> None:
+    """Receipts survive a crash of the server, an unlogged stage does not: the counts differ (C2)."""
     run(destination_db, ORDERS)
-    with lead(destination_db, "orders", write_mode="replace") as load:
+    with lead(destination_db, "orders") as load:
         load.publish(TWO)
-        run(destination_db, "CREATE VIEW raw.v AS SELECT * FROM raw.orders")
-        report = load.publish("VALUES (2, 'b', 2), (3, 'c', 3)")
-    assert (report.publish, report.rows) == ("in_place", 2)
-    assert rows_of(destination_db, "SELECT id, note FROM raw.v ORDER BY id") == [(2, "b"), (3, "c")]
+        contract = load.prepare()
+        receipts = load.fill(contract, "VALUES (3, 'c', 3)")
+        run(destination_db, f'TRUNCATE _rapidbyte."{contract.stage.name}"')
+        with pytest.raises(DestinationError) as caught:
+            finalize(load.leader, contract, receipts)
+    assert caught.value.code == "stage_incomplete"
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(2,)]
+
+
+def test_a_receipt_that_the_engine_does_not_know_of_is_noticed(destination_db: str) -> None:
+    """Engine, receipts and stage must agree on partitions and rows."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        run(destination_db, "INSERT INTO _rapidbyte.receipts SELECT load_id, 1, pipeline, stream, 0, 0, 0"
+            " FROM _rapidbyte.receipts")  # fmt: skip
+        with pytest.raises(DestinationError) as caught:
+            finalize(load.leader, contract, receipts)
+    assert caught.value.code == "stage_incomplete"
+
+
+def test_a_load_is_published_once(destination_db: str) -> None:
+    """A second finalize of the same load is refused, and so is that of a discarded one."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        finalize(load.leader, contract, receipts)
+        with pytest.raises(DestinationError) as caught:
+            finalize(load.leader, contract, receipts)
+        load.leader.discard_stream(contract)
+    assert caught.value.code == "load_not_prepared"
+    assert rows_of(destination_db, "SELECT state FROM _rapidbyte.loads") == [("published",)]
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(2,)]
+
+
+def test_a_checksum_that_differs_publishes_nothing(destination_db: str) -> None:
+    """Exit 9; one that agrees is reported."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        with pytest.raises(CheckError) as caught:
+            load.leader.finalize_stream(contract, receipts, expected_checksum="2:0:0", checksum=True)
+        assert rows_of(destination_db, "SELECT to_regclass('raw.orders')") == [(None,)]
+        report = load.leader.finalize_stream(contract, receipts, expected_checksum=None, checksum=True)
+    assert caught.value.exit_code == 9
+    assert report.checksum is not None
+    assert report.checksum.startswith("2:")
+
+
+def test_statistics_that_cannot_be_renewed_are_a_warning(destination_db: str, make_role: Callable[..., str]) -> None:
+    """ANALYZE belongs to the owner; the load is published all the same."""
+    role = make_role()
+    run(
+        destination_db,
+        ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders); CREATE SCHEMA _rapidbyte;"
+        f"GRANT USAGE, CREATE ON SCHEMA _rapidbyte TO {role}; GRANT USAGE ON SCHEMA raw, app TO {role};"
+        f"GRANT INSERT ON raw.orders TO {role}",
+    )
+    dsn = destination_db.replace("postgres@", f"{role}@", 1)
+    with lead(dsn, "orders", source=destination_db) as load:
+        load = replace(load, dsn=destination_db)
+        report = load.publish(TWO)
+    assert report.publish == "insert"
+    assert len(report.warnings) == 1
+    assert report.warnings[0].startswith("statistics of raw.orders were not renewed: ")
+
+
+# --- a COMMIT whose acknowledgement is lost
+
+
+def hang_up(*ends: socket.socket) -> None:
+    """Ends the connections, also for threads that wait for them."""
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+class Proxy:
+    """A TCP proxy before the server; armed, it does something at the next COMMIT that a client sends."""
+
+    def __init__(self, dsn: str) -> None:
+        parameters = conninfo_to_dict(dsn)
+        self._to = f"{parameters['host']}/.s.PGSQL.{parameters['port']}"
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.armed: str | None = None
+        self.dsn = f"postgresql://postgres@127.0.0.1:{self._listener.getsockname()[1]}/{parameters['dbname']}?sslmode=disable&gssencmode=disable"
+        self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._to)
+            self._sockets += [client, server]
+            lost = threading.Event()
+            for target in (self._up, self._down):
+                thread = threading.Thread(target=target, args=(client, server, lost), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _up(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if b"COMMIT\x00" not in data or not self.armed:
+                    server.sendall(data)
+                    continue
+                what, self.armed = self.armed, None
+                if what == "unreachable":
+                    self.stop()
+                lost.set()
+                if what == "after":
+                    server.sendall(data)
+                    return  # what comes back is dropped, and both ends are closed then
+                break
+        hang_up(server, client)
+
+    def _down(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if lost.is_set():
+                    break
+                client.sendall(data)
+        hang_up(client, server)
+
+    def stop(self) -> None:
+        """No new connections."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@contextmanager
+def proxied(dsn: str) -> Iterator[Proxy]:
+    """A proxy before this server; skipped where the server is not on a Unix socket."""
+    if not str(conninfo_to_dict(dsn).get("host", "")).startswith("/"):
+        pytest.skip("the proxy leads to a Unix socket")
+    proxy = Proxy(dsn)
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+        hang_up(*proxy._sockets)
+        for thread in [proxy._accepting, *proxy._threads]:
+            thread.join(10)
+        for end in proxy._sockets:
+            end.close()
+
+
+def test_a_commit_whose_answer_is_lost_is_looked_up_and_found_published(destination_db: str) -> None:
+    """The rows are there once, the report is that of a publish."""
+    run(destination_db, ORDERS)
+    with proxied(destination_db) as proxy, lead(proxy.dsn, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        proxy.armed = "after"
+        report = finalize(load.leader, contract, receipts)
+        assert proxy.armed is None
+    assert (report.publish, report.rows) == ("rename", 2)
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(2,)]
+
+
+def test_a_commit_that_never_arrived_is_looked_up_and_found_missing(destination_db: str) -> None:
+    """Nothing is published, and a rerun is safe."""
+    run(destination_db, ORDERS)
+    with proxied(destination_db) as proxy, lead(proxy.dsn, "orders") as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        proxy.armed = "before"
+        with pytest.raises(DestinationError) as caught:
+            finalize(load.leader, contract, receipts)
+        load.leader.discard_stream(contract)
+    context = caught.value.context
+    assert (context.commit_state, context.safe_to_retry) == ("before_commit", True)
+    assert rows_of(destination_db, "SELECT to_regclass('raw.orders')") == [(None,)]
+    assert rows_of(destination_db, STAGES) == []
+
+
+@pytest.mark.parametrize(("mode", "safe"), [("append", False), ("replace", True)])
+def test_where_the_server_cannot_be_asked_the_outcome_is_unknown(
+    mode: str, safe: bool, destination_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An append must not simply be run again; a replace may."""
+    monkeypatch.setattr(leader_module, "LOOK_UP_SECONDS", 0.2)
+    run(destination_db, ORDERS)
+    with proxied(destination_db) as proxy, lead(proxy.dsn, "orders", write_mode=mode) as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        proxy.armed = "unreachable"
+        with pytest.raises(DestinationError) as caught:
+            finalize(load.leader, contract, receipts)
+    context = caught.value.context
+    assert (caught.value.code, context.commit_state, context.safe_to_retry) == (
+        "commit_unknown",
+        "after_commit_unknown",
+        safe,
+    )
+
+
+def test_a_backend_that_dies_while_publishing_leaves_the_target_as_it_was(destination_db: str) -> None:
+    """The next attempt opens a new connection."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        load.publish(TWO)
+        contract = load.prepare()
+        receipts = load.fill(contract, "VALUES (3, 'c', 3)")
+        with psycopg.connect(destination_db) as blocker:
+            blocker.execute("LOCK TABLE raw.orders")
+            failures: list[DestinationError] = []
+
+            def publish() -> None:
+                with pytest.raises(DestinationError) as caught:
+                    finalize(load.leader, contract, receipts)
+                failures.append(caught.value)
+
+            publisher = threading.Thread(target=publish)
+            publisher.start()
+            while not blocker.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'rapidbyte leader shop' AND datname = current_database()"
+                " AND (wait_event_type = 'Lock' OR query LIKE '%lock_timeout%')"
+            ).fetchall():
+                blocker.execute("SELECT pg_stat_clear_snapshot()")
+            publisher.join(60)
+        assert [failure.context.commit_state for failure in failures] == ["before_commit"]
+        assert finalize(load.leader, contract, receipts).rows == 1
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(3,)]

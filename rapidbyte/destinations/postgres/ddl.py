@@ -13,7 +13,7 @@ from psycopg import sql
 
 from rapidbyte.destinations.postgres.ledger import identifier
 from rapidbyte.destinations.postgres.target import CheckFacts, Grant, IndexFacts, TargetColumn, TargetFacts
-from rapidbyte.model import Column, QualifiedName
+from rapidbyte.model import IDENTIFIER_BYTES, Column, QualifiedName
 
 Statements = tuple[sql.Composed, ...]
 
@@ -33,21 +33,50 @@ def create_schema(schema: str) -> sql.Composed:
     return sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))
 
 
-def column_definition(column: Column) -> sql.Composed:
+def column_definition(column: Column, *, not_null_name: str | None = None) -> sql.Composed:
     """`"a" numeric(12,2) COLLATE "pg_catalog"."C" NOT NULL`."""
     parts: list[sql.Composable] = [sql.Identifier(column.name), printed(column.type.name)]
     if column.collation is not None:
         parts += [sql.SQL("COLLATE"), identifier(column.collation)]
+    if not column.nullable and not_null_name is not None:
+        parts += [sql.SQL("CONSTRAINT"), sql.Identifier(not_null_name)]
     if not column.nullable:
         parts.append(sql.SQL("NOT NULL"))
     return sql.SQL(" ").join(parts)
 
 
+def not_null_name(table: str, column: str) -> str:
+    """`<table>_<column>_not_null`, shortened to 63 bytes as the server does it: the longer of the two loses bytes.
+
+    From version 18 such constraints have names, and a stage would leave its own in the table that it becomes.
+    """
+    suffix = "_not_null"
+    sizes = [len(table.encode()), len(column.encode())]
+    while sum(sizes) > IDENTIFIER_BYTES - len(suffix) - 1:
+        sizes[0 if sizes[0] > sizes[1] else 1] -= 1
+    head, tail = (
+        name.encode()[:size].decode(errors="ignore") for name, size in zip((table, column), sizes, strict=True)
+    )
+    return f"{head}_{tail}{suffix}"
+
+
 def create_table(
-    table: QualifiedName, columns: Iterable[Column], *, checks: Iterable[CheckFacts] = (), unlogged: bool = False
+    table: QualifiedName,
+    columns: tuple[Column, ...],
+    *,
+    checks: Iterable[CheckFacts] = (),
+    unlogged: bool = False,
+    becomes: str | None = None,
 ) -> sql.Composed:
-    """A table with these columns and checks, without defaults, keys, identity."""
-    lines = [column_definition(column) for column in columns]
+    """A table with these columns and checks, without defaults, keys, identity.
+
+    `becomes` is the name that the table will have: its NOT NULL constraints are named after it.
+    """
+    given = [not_null_name(becomes, column.name) if becomes is not None else None for column in columns]
+    lines = [
+        column_definition(column, not_null_name=name if given.count(name) == 1 else None)
+        for column, name in zip(columns, given, strict=True)
+    ]
     lines += [
         sql.SQL("CONSTRAINT {} {}").format(sql.Identifier(check.name), printed(check.definition)) for check in checks
     ]

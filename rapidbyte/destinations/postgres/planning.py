@@ -179,7 +179,8 @@ def create_stage(plan: StreamPlan, facts: TargetFacts, stage: QualifiedName) -> 
     """The statement that creates the stage; `facts` may be from before the target's new columns were added."""
     columns = tuple(column.target for column in plan.columns)
     if not facts.exists:
-        return (ddl.create_table(stage, columns, unlogged=plan.publish == "insert"),)
+        becomes = plan.target.name if plan.publish == "rename" else None
+        return (ddl.create_table(stage, columns, unlogged=becomes is None, becomes=becomes),)
     if plan.publish in ("rename", "swap"):
         return (ddl.create_twin(stage, facts),)
     carried = {column.name for column in columns}
@@ -218,7 +219,7 @@ def _statements(plan: StreamPlan, facts: TargetFacts, drift: Drift) -> tuple[str
     if not facts.exists and plan.publish == "rename":
         found.append(publish_new(plan.target, stage, plan.primary_key))
     elif not facts.exists:
-        found.append((ddl.create_table(plan.target, (c.target for c in plan.columns)),))
+        found.append((ddl.create_table(plan.target, tuple(c.target for c in plan.columns)),))
         found.append((ddl.add_primary_key(plan.target, plan.primary_key),) if plan.primary_key else ())
         found.append((ddl.drop_table(stage),))
     elif plan.publish in ("rename", "swap"):
