@@ -177,10 +177,11 @@ def _sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...
 
 
 def _take(records: Records, order: list[int], batches: list[pa.RecordBatch], size: int) -> bool:
-    """Adds batches, their columns in this order, until there are `size` bytes of text. True when these are all."""
+    """Adds batches, their columns in this order, until they have `size` bytes. True when these are all."""
     for batch in records:
         batches.append(batch.select(order))
-        if records.text_bytes >= size:
+        size -= batch.nbytes
+        if size <= 0:
             return False
     return True
 

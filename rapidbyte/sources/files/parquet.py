@@ -81,6 +81,7 @@ def _opened(file: DataFile) -> Generator[Any]:
             # As nanoseconds the years after 2262 would wrap.
             coerce_int96_timestamp_unit="us",
             arrow_extensions_enabled=True,
+            page_checksum_verification=True,
         ) as opened:
             yield opened
     except (pa.ArrowInvalid, OSError) as error:
@@ -271,7 +272,8 @@ def deliver(values: pa.Array, settled: Settled, sandbox: Sandbox, *, lossy: bool
         values = values.storage
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    return values if values.type == settled.arrow else pc.cast(values, settled.arrow, safe=not lossy)
+    # Compared as text: to pyarrow two lists are equal whose elements have different names.
+    return values if str(values.type) == str(settled.arrow) else pc.cast(values, settled.arrow, safe=not lossy)
 
 
 def _interval_texts(values: pa.Array) -> pa.Array:
