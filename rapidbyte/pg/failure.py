@@ -56,6 +56,7 @@ _EXACT: dict[str, tuple[str, str | None]] = {
     "25P03": ("idle_in_transaction_timeout", "the server ended an idle transaction"),
     "3F000": ("schema_missing", None),
     "42P01": ("table_missing", None),
+    "42501": ("privilege_missing", None),
     "42703": ("column_missing", None),
     "53100": ("disk_full", "free space on the server; nothing is retried"),
     "53300": ("too_many_connections", "lower `parallelism` or raise max_connections"),

@@ -33,6 +33,13 @@ LOCKS_PER_SESSION = 200
 """A reader locks all tables of the run when it begins, as long as there are no more than these: the server's lock
 table has room for 64 a connection. With more, it locks those of the stream it reads."""
 
+SNAPSHOT_GONE = (
+    psycopg.errors.InvalidParameterValue,  # up to version 17
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+)
+"""What SET TRANSACTION SNAPSHOT says when the holder has ended."""
+
 _COPY_OPTIONS: dict[Wire, sql.SQL] = {
     "binary-relay": sql.SQL("FORMAT binary"),
     "text-relay": sql.SQL("FORMAT text, ENCODING 'UTF8'"),
@@ -190,7 +197,7 @@ def enter_snapshot(connection: PgConnection, task: ReadTask) -> None:
     begin(connection, SESSION, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(task.snapshot_id)))
-    except (psycopg.errors.InvalidParameterValue, psycopg.errors.ObjectNotInPrerequisiteState) as error:
+    except SNAPSHOT_GONE as error:
         raise snapshot_lost() from error
     connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (task.search_path,))
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
