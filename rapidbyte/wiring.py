@@ -51,13 +51,17 @@ def plan(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions
 def check(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None) -> CheckReport:
     """Connections, privileges, the targets' shapes: one item each, in order. Raises ConfigError for the file alone."""
     spec = _loaded(pipeline)
-    items = [CheckItem(name="configuration", ok=True, detail=f"{len(spec.streams)} streams")]
+    items = [
+        CheckItem(name="configuration", ok=True, detail=f"streams: {', '.join(stream.name for stream in spec.streams)}")
+    ]
 
     def look(name: str, step: Callable[[], str]) -> bool:
         try:
             items.append(CheckItem(name=name, ok=True, detail=step()))
         except RapidbyteError as error:
-            items.append(CheckItem(name=name, ok=False, detail=error.message, hint=error.hint))
+            items.append(
+                CheckItem(name=name, ok=False, detail=error.message, hint=error.hint, exit_code=error.exit_code)
+            )
         return items[-1].ok
 
     with _runtime(spec, options or RunOptions(), _ignore) as runtime:

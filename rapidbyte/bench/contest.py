@@ -15,6 +15,9 @@ from typing import Any
 
 from rapidbyte.errors import CheckError
 
+ONE_PIPE = "psql | psql, 1 pipe"
+"""The name of the floor."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:

@@ -174,14 +174,23 @@ def _demo_text(paths: DemoPaths, results: list[RunResult]) -> str:
     return "".join(parts) + _next_steps(paths)
 
 
+def program_name() -> str:
+    """How this program is called from here: its name where the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("rapidbyte")
+    if called.name != "rapidbyte" or (found is not None and Path(found).resolve() == called.resolve()):
+        return "rapidbyte"
+    return os.path.relpath(called)
+
+
 def _next_steps(paths: DemoPaths) -> str:
-    load, copy = paths.load_files, paths.copy_tables
+    load, copy, program = paths.load_files, paths.copy_tables, program_name()
     steps = (
-        (f"rapidbyte run {load}", "loads the files again; this server stays, in the folder of the pipelines"),
-        (f"rapidbyte run {load} --limit 5", "reads, writes nothing, shows the first rows"),
-        (f"rapidbyte plan {copy}", "every statement of the second pipeline, and why it would publish so"),
-        (f"rapidbyte run {copy} --output json", "where the time went, in every detail"),
-        ("rapidbyte init --from data.csv --to postgresql://...", "a pipeline of your own"),
+        (f"{program} run {load}", "loads the files again; this server stays, in the folder of the pipelines"),
+        (f"{program} run {load} --limit 5", "reads, writes nothing, shows the first rows"),
+        (f"{program} plan {copy}", "every statement of the second pipeline, and why it would publish so"),
+        (f"{program} run {copy} --output json", "where the time went, in every detail"),
+        (f"{program} init --from data.csv --to postgresql://...", "a pipeline of your own"),
     )
     return "".join(
         [

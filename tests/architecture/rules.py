@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ADDRESSES: dict[str, tuple[str, ...]] = {
-    "psycopg": ("pg", "destinations/postgres", "sources/postgres"),
+    "psycopg": ("pg", "destinations/postgres", "sources/postgres", "bench/tables.py"),
     "pydantic": ("config",),
     "pydantic_core": ("config",),
     "yaml": ("config",),
