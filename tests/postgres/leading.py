@@ -154,13 +154,13 @@ def lead(
     *,
     source: str | None = None,
     columns: Sequence[str] = (),
-    schema: str = "app",
+    into: str = "raw",
     spec: StreamSpec | None = None,
     **changes: object,
 ) -> Iterator[Lead]:
-    """A leader for stream `table`, which the source has in schema `app`; by default in the same database."""
-    shape = shape_of(source or destination, spec or StreamSpec(name=table), schema, table, columns)
-    with leader_for(destination, **changes) as leader:
+    """A leader for stream `table`, which the source has in schema `app`, by default in the same database."""
+    shape = shape_of(source or destination, spec or StreamSpec(name=table), "app", table, columns)
+    with leader_for(destination, schema=into, **changes) as leader:
         yield Lead(leader=leader, shape=shape, dsn=destination)
 
 

@@ -146,7 +146,7 @@ def _own_type(column: Column, types: Mapping[str, ResolvedType], found: _Finding
         found.misfits.append(Problem(message=message, hint="make the types equal"))
     if not resolved.collation_known:
         message = f"column {column.name}: the destination has no collation {column.collation}"
-        found.misfits.append(Problem(message=message, hint="CREATE COLLATION it there"))
+        found.misfits.append(Problem(message=message, hint="create that collation there"))
     return resolved.type or column.type
 
 

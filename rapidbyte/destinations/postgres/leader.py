@@ -258,8 +258,13 @@ class PostgresLeader:
 
     # --- prepare
 
-    def _run_ddl(self, connection: PgConnection, statement: sql.Composed) -> None:
-        """Runs a statement in a savepoint; again when another session created the same name at the same time."""
+    def _run_ddl(
+        self, connection: PgConnection, statement: sql.Composed, *, settled: Callable[[], bool] | None = None
+    ) -> None:
+        """Runs a statement in a savepoint; again when another session created the same name at the same time.
+
+        `settled` tells, after such a race, whether the other session has done what was to be done.
+        """
         for remaining in reversed(range(RACE_TRIES)):
             try:
                 with connection.transaction():
@@ -269,14 +274,25 @@ class PostgresLeader:
                 if error.diag.constraint_name not in RACE_INDEXES or not remaining:
                     raise
                 self._race_retries += 1
+            if settled is not None and settled():
+                return
 
     def _ensure_ledger(self, connection: PgConnection) -> None:
         if ledger.installed_version(connection) is not None:
             return
         ledger.lock_ledger(connection)
-        if ledger.installed_version(connection) is None:
-            for statement in ledger.bootstrap_statements(schema_exists=ledger.schema_exists(connection)):
-                self._run_ddl(connection, statement)
+        if ledger.installed_version(connection) is not None:
+            return
+        self._ensure_schema(connection, ledger.SCHEMA)
+        for statement in ledger.bootstrap_statements():
+            self._run_ddl(connection, statement)
+
+    def _ensure_schema(self, connection: PgConnection, schema: str) -> None:
+        """Looks first: CREATE SCHEMA IF NOT EXISTS needs CREATE on the database even where the schema exists."""
+        if not ledger.schema_exists(connection, schema):
+            self._run_ddl(
+                connection, ddl.create_schema(schema), settled=lambda: ledger.schema_exists(connection, schema)
+            )
 
     def _discard_leftovers(self, connection: PgConnection, stream: StreamPlan) -> None:
         """Drops the stages of this stream's earlier loads whose leaders are gone. One that cannot be dropped stays."""
@@ -299,8 +315,7 @@ class PostgresLeader:
                 code="target_changed",
                 hint="run again",
             )
-        if not facts.schema_exists:
-            self._run_ddl(connection, ddl.create_schema(stream.target.schema))
+        self._ensure_schema(connection, stream.target.schema)
         for column in added_columns(stream):
             if facts.column(column.name) is None:
                 self._run_ddl(connection, ddl.add_column(stream.target, column))

@@ -25,8 +25,6 @@ RECEIPTS = QualifiedName(schema=SCHEMA, name="receipts")
 
 LoadState = Literal["prepared", "published", "discarded"]
 
-CREATE_SCHEMA: LiteralString = 'CREATE SCHEMA "_rapidbyte"'
-
 CREATE_TABLES: tuple[LiteralString, ...] = (
     """CREATE TABLE _rapidbyte.ledger (
     version integer PRIMARY KEY,
@@ -110,11 +108,9 @@ class LoadRecord:
     stage: QualifiedName | None
 
 
-def bootstrap_statements(*, schema_exists: bool) -> tuple[sql.Composed, ...]:
-    """Everything that makes a ledger, in order. PUBLIC gets nothing."""
-    statements: list[LiteralString] = [] if schema_exists else [CREATE_SCHEMA]
-    statements += CREATE_TABLES
-    composed = [sql.Composed([sql.SQL(statement)]) for statement in statements]
+def bootstrap_statements() -> tuple[sql.Composed, ...]:
+    """Everything that makes a ledger in its schema, in order. PUBLIC gets nothing."""
+    composed = [sql.Composed([sql.SQL(statement)]) for statement in CREATE_TABLES]
     composed += [sql.SQL("COMMENT ON {} IS {}").format(sql.SQL(thing), sql.Literal(text)) for thing, text in COMMENTS]
     composed.append(sql.SQL("INSERT INTO _rapidbyte.ledger (version) VALUES ({})").format(sql.Literal(VERSION)))
     composed += [sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(identifier(name)) for name in (LEDGER, LOADS, RECEIPTS)]
@@ -126,9 +122,11 @@ def identifier(name: QualifiedName) -> sql.Identifier:
     return sql.Identifier(name.schema, name.name)
 
 
-def schema_exists(connection: PgConnection) -> bool:
-    """True when there is a schema `_rapidbyte`."""
-    row = connection.execute("SELECT pg_catalog.to_regnamespace(%s) IS NOT NULL", (SCHEMA,)).fetchone()
+def schema_exists(connection: PgConnection, schema: str) -> bool:
+    """True when there is a schema of this name, committed or of this transaction."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s)", (schema,)
+    ).fetchone()
     return bool(row and row[0])
 
 
