@@ -30,6 +30,7 @@ MOMENTS = st.datetimes(min_value=dt.datetime(1, 1, 1), max_value=dt.datetime(999
 def connection(destination_db: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(destination_db, autocommit=True) as opened:
         opened.execute("SET timezone = 'UTC'")
+        opened.execute("SET datestyle = 'ISO'")
         yield opened
 
 
