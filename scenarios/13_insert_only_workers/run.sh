@@ -5,7 +5,7 @@ dest_sql "CREATE ROLE $worker LOGIN PASSWORD 'only insert' IN ROLE rapidbyte_tes
 dest_sql "DO \$\$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_statement = %L', current_database(), 'all'); END \$\$"
 
 # A wrong password of the workers' login is told before anything is loaded.
-WORKER_PASSWORD=wrong expect_exit 4 rapidbyte run pipeline.yaml > wrong.json 2> wrong.txt
+WORKER_PASSWORD=wrong expect_exit 4 timeout 30 rapidbyte run pipeline.yaml > wrong.json 2> wrong.txt
 expect "no secret is shown" "" "$(grep -l 'wrong' wrong.json wrong.txt | xargs -r grep -l 'password.*wrong$' || true)"
 
 export WORKER_PASSWORD='only insert'
