@@ -109,7 +109,7 @@ class TargetFacts:
     may_give: bool = False
     """A table of ours can be given to its owner."""
     privileges: frozenset[str] = frozenset()
-    """Ours on the table: SELECT, INSERT, UPDATE, DELETE; by every column counts as well."""
+    """Ours on the whole table: SELECT, INSERT, UPDATE, DELETE. (LOCK TABLE asks for those, not for columns'.)"""
     row_security: bool = False
     """A policy would apply to us."""
     columns: tuple[TargetColumn, ...] = ()
@@ -173,10 +173,7 @@ SELECT c.oid, c.relkind::text, pg_get_userbyid(c.relowner), pg_has_role(c.relown
                                               THEN 'SET' ELSE 'MEMBER' END)
             ELSE true END,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
-             WHERE has_table_privilege(c.oid, p)
-                OR (p <> 'DELETE' AND NOT EXISTS (
-                      SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                         AND NOT has_column_privilege(c.oid, a.attnum, p)))),
+             WHERE has_table_privilege(c.oid, p)),
        row_security_active(c.oid), obj_description(c.oid, 'pg_class'),
        coalesce(c.reloptions, '{}') || ARRAY(SELECT 'toast.' || o FROM pg_class t, unnest(t.reloptions) AS o
                                              WHERE t.oid = c.reltoastrelid),
