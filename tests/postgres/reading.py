@@ -102,16 +102,18 @@ class Open:
 
 
 @contextmanager
-def opened(dsn: str, *found: StreamShape, wire: Wire = "text-relay", block_bytes: int = 1024) -> Iterator[Open]:
+def opened(
+    dsn: str, *found: StreamShape, wire: Wire = "text-relay", block_bytes: int = 1024, schema: str = "public"
+) -> Iterator[Open]:
     """A snapshot of the source, in which these streams can be read."""
     streams = tuple(plan_of(shape, wire, order) for order, shape in enumerate(found))
     plan = run_plan(dsn, streams, block_bytes)
-    with source_of(dsn).snapshot(streams) as snapshot:
+    with source_of(dsn, schema).snapshot(streams) as snapshot:
         yield Open(snapshot=snapshot, plan=plan)
 
 
 def read_all(dsn: str, stream: str | StreamSpec, schema: str = "public") -> tuple[list[str], int]:
     """All rows of one stream, sorted, and the number of partitions they came in."""
     (shape,) = shapes(dsn, stream, schema=schema)
-    with opened(dsn, shape) as source:
+    with opened(dsn, shape, schema=schema) as source:
         return source.rows(), len(source.partitions())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rapidbyte.model import QualifiedName, RelationKind
@@ -102,9 +104,10 @@ def test_tables_are_locked_and_the_rest_is_explained():
     statements = lock_statements([read(), read("partitioned"), read("materialized_view"), read("query", query="q")])
     assert [statement.as_string() for statement in statements] == [
         'LOCK TABLE "shop"."orders", "shop"."orders" IN ACCESS SHARE MODE',
-        'EXPLAIN SELECT * FROM "shop"."orders" AS "orders"',
-        'EXPLAIN SELECT * FROM (\nq\n) AS "query"',
+        'EXPLAIN SELECT "id", "a""b" FROM "shop"."orders" AS "orders"',
+        'EXPLAIN SELECT "id", "a""b" FROM (\nq\n) AS "query"',
     ]
+    assert lock_statements([replace(read(), may_lock=False)]) == statements[1:2]
     assert lock_statements([]) == ()
 
 

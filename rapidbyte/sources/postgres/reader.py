@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -183,12 +183,11 @@ def open_session(task: ReadTask, worker: int) -> PgConnection:
     connection = connect(
         task.connection, side="source", application_name=session_name(f"reader-{worker}", task.pipeline)
     )
-    try:
+    with ExitStack() as undo:
+        undo.callback(connection.close)
         with translated("source", "joining the snapshot"):
             enter_snapshot(connection, task)
-    except BaseException:
-        connection.close()
-        raise
+        undo.pop_all()
     return connection
 
 

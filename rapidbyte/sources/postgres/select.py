@@ -29,6 +29,13 @@ class StreamRead:
     query: str | None
     where: str | None
     columns: tuple[str, ...]
+    may_lock: bool = True
+    """The role has SELECT on the whole relation: LOCK TABLE asks for that, also where single columns are read."""
+
+    @property
+    def is_locked_by_name(self) -> bool:
+        """LOCK TABLE can be had for it."""
+        return self.kind in LOCKABLE and self.may_lock
 
     @property
     def runs_user_sql(self) -> bool:
@@ -104,13 +111,15 @@ def _key_bounds(part: KeyRange) -> list[sql.Composed]:
 def select(read: StreamRead, part: PartitionRange, *, limit: int | None = None) -> sql.Composed:
     """The rows of one partition."""
     leaf = part.relation if isinstance(part, Whole | CtidRange) else None
-    statement = sql.SQL("SELECT {} FROM {}").format(
-        sql.SQL(", ").join(map(sql.Identifier, read.columns)), relation_of(read, leaf)
-    )
+    statement = sql.SQL("SELECT {} FROM {}").format(_columns(read), relation_of(read, leaf))
     found = conditions(read, part)
     if found:
         statement += sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(found))
     return statement if limit is None else statement + sql.SQL(" LIMIT {}").format(sql.Literal(limit))
+
+
+def _columns(read: StreamRead) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, read.columns))
 
 
 def lock_statements(reads: Sequence[StreamRead]) -> tuple[sql.Composed, ...]:
@@ -119,9 +128,11 @@ def lock_statements(reads: Sequence[StreamRead]) -> tuple[sql.Composed, ...]:
     Tables are locked with all that hangs below them. The rest cannot be: LOCK TABLE refuses materialized views and
     foreign tables, and a query names no tables. But to explain a query is to lock all that it reads, in the same mode.
     """
-    tables = [quoted(read.relation) for read in reads if read.kind in LOCKABLE and read.relation is not None]
+    tables = [quoted(read.relation) for read in reads if read.is_locked_by_name and read.relation is not None]
     lock = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(tables))
     explained = tuple(
-        sql.SQL("EXPLAIN SELECT * FROM {}").format(relation_of(read)) for read in reads if read.kind not in LOCKABLE
+        sql.SQL("EXPLAIN SELECT {} FROM {}").format(_columns(read), relation_of(read))
+        for read in reads
+        if not read.is_locked_by_name
     )
-    return ((lock, *explained)) if tables else explained
+    return (lock, *explained) if tables else explained

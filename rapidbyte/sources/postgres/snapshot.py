@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -51,6 +52,7 @@ def hold_snapshot(
     with closing(holder), closing(sessions):
         with translated("source", "taking the snapshot"):
             begin(holder, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ ONLY")
+            reads = _with_rights(reads, _look_up(holder, reads)[0])
             relations, leaves = _lock(holder, reads, search_path)
             _require_unchanged(holder, streams, relations)
             row = holder.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
@@ -73,6 +75,14 @@ Relations = dict[str, Relation]
 """By the stream's name; queries have none."""
 Leaves = dict[str, tuple[Leaf, ...]]
 """By the stream's name."""
+
+
+def _with_rights(reads: Sequence[StreamRead], relations: Relations) -> tuple[StreamRead, ...]:
+    """The reads, with whether each relation can be locked by name."""
+    return tuple(
+        replace(read, may_lock=relations[read.stream].may_select) if read.stream in relations else read
+        for read in reads
+    )
 
 
 def _lock(holder: PgConnection, reads: Sequence[StreamRead], search_path: str) -> tuple[Relations, Leaves]:
