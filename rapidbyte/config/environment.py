@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping as Environment
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rapidbyte.config.document import (
@@ -66,24 +66,36 @@ def _value(found: re.Match[str]) -> str:
     return found["single"] if found["single"] is not None else found["bare"].strip()
 
 
-@dataclass(slots=True, kw_only=True)
 class Variables:
-    """Looks names up, reading `.env` only when the environment does not have one."""
+    """Looks names up, reading `.env` only when the environment does not have one.
 
-    environment: Environment[str, str]
-    named: Environment[str, str] | None = None
-    """The values of `--env-file`; they win over the environment."""
-    beside: Path | None = None
-    """`.env` beside the pipeline, where there is one and no `--env-file` was given."""
-    _fallback: Environment[str, str] | None = None
+    `named` are the values of `--env-file`, which win over the environment; `beside` is the `.env` beside the pipeline,
+    where there is one and no `--env-file` was given.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Environment[str, str],
+        named: Environment[str, str] | None = None,
+        beside: Path | None = None,
+    ) -> None:
+        self._environment = environment
+        self._named = named or {}
+        self._beside = beside
+        self._fallback: Environment[str, str] | None = None
+
+    def knows(self, name: str) -> bool:
+        """Whether it is set, if only to nothing."""
+        return name in self._environment or name in self._named
 
     def get(self, name: str) -> str:
         """The value; empty where the name is unset or empty. Raises ConfigError when `.env` cannot be read."""
-        value = (self.named or {}).get(name) or self.environment.get(name)
-        if value or self.beside is None:
+        value = self._named.get(name) or self._environment.get(name)
+        if value or self._beside is None:
             return value or ""
         if self._fallback is None:
-            self._fallback = read_env_file(self.beside)
+            self._fallback = read_env_file(self._beside)
         return self._fallback.get(name, "")
 
 
@@ -129,7 +141,7 @@ class Substitution:
 
     def _problem(self, name: str, places: list[Place]) -> Problem:
         first = places[0]
-        is_empty = name in self._variables.environment or name in (self._variables.named or {})
+        is_empty = self._variables.knows(name)
         more = f", used {len(places)} times" if len(places) > 1 else ""
         return Problem(
             message=f"the environment variable {name} is {'empty' if is_empty else 'not set'}{more}",

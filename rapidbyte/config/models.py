@@ -95,13 +95,13 @@ FormatWord = Annotated[Literal["csv", "parquet", "ndjson", "arrow"], Word, After
 ColumnTypes = Annotated[
     tuple[tuple[str, str], ...],
     PlainValidator(_type_names),
-    Kind("mapping of columns to types"),
+    Kind(name="mapping of columns to types"),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
 ]
 Parallelism = Annotated[
     int | None,
     PlainValidator(as_count_or_auto),
-    Kind("auto, or a number"),
+    Kind(name="auto, or a number"),
     WithJsonSchema(
         {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"\$\{"}]}
     ),
@@ -120,7 +120,7 @@ class Embedded(Section, frozen=True):
 EmbeddedServerKey = Annotated[
     Embedded | None,
     BeforeValidator(_embedded),
-    Kind("true, or a mapping"),
+    Kind(name="true, or a mapping"),
     WithJsonSchema(
         {
             "anyOf": [
@@ -529,7 +529,7 @@ class PipelineKeys(Section, frozen=True):
     transforms: Annotated[
         tuple[()],
         PlainValidator(_transforms),
-        Kind("list"),
+        Kind(name="list"),
         WithJsonSchema({"type": "array", "items": {"type": "object"}}),
     ] = Field(default=(), description=f"What happens on the way. {NOT_YET}")
     destination: Destination = Field(description="Where rows go.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -55,18 +55,14 @@ class Finding:
     """The key of the same mapping that this unknown one probably stands for."""
 
 
-@dataclass(slots=True)
 class Index:
-    """The document as plain dicts and lists for pydantic, and where each of its parts stands."""
+    """The document as plain dicts and lists for pydantic, and where each of its parts stands. Walks it once."""
 
-    root: Mapping
-    data: dict[str, Any] = field(default_factory=dict[str, Any])
-    _nodes: dict[Path, Node] = field(default_factory=dict[Path, Node])
-    _keys: dict[Path, Place] = field(default_factory=dict[Path, Place])
-
-    def __post_init__(self) -> None:
-        """Walks the document once."""
-        self.data = self._plain(self.root, ())
+    def __init__(self, root: Mapping) -> None:
+        self.root = root
+        self._nodes: dict[Path, Node] = {}
+        self._keys: dict[Path, Place] = {}
+        self.data: dict[str, Any] = self._plain(root, ())
 
     def _plain(self, node: Node, path: Path) -> Any:
         self._nodes[path] = node

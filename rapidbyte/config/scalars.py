@@ -35,7 +35,7 @@ _PIPELINE = re.compile(r"[A-Za-z0-9_.-]{1,63}\Z")
 _FROM_ENVIRONMENT = {"type": "string", "pattern": r"\$\{"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """What a type is called in the documentation."""
 
@@ -258,45 +258,45 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _TEXT = WithJsonSchema({"type": "string"})
-Text = Annotated[str, PlainValidator(as_text), AfterValidator(_filled), Kind("text"), _TEXT]
-RawText = Annotated[str, PlainValidator(as_text), Kind("text"), _TEXT]
-Name = Annotated[str, PlainValidator(as_text), AfterValidator(_printable), Kind("name"), _TEXT]
-Identifier = Annotated[str, PlainValidator(as_text), AfterValidator(_identifier), Kind("name"), _TEXT]
-RelationName = Annotated[str, PlainValidator(as_text), AfterValidator(_relation), Kind("name"), _TEXT]
-SourceName = Annotated[str, PlainValidator(as_text), AfterValidator(_source_name), Kind("name"), _TEXT]
+Text = Annotated[str, PlainValidator(as_text), AfterValidator(_filled), Kind(name="text"), _TEXT]
+RawText = Annotated[str, PlainValidator(as_text), Kind(name="text"), _TEXT]
+Name = Annotated[str, PlainValidator(as_text), AfterValidator(_printable), Kind(name="name"), _TEXT]
+Identifier = Annotated[str, PlainValidator(as_text), AfterValidator(_identifier), Kind(name="name"), _TEXT]
+RelationName = Annotated[str, PlainValidator(as_text), AfterValidator(_relation), Kind(name="name"), _TEXT]
+SourceName = Annotated[str, PlainValidator(as_text), AfterValidator(_source_name), Kind(name="name"), _TEXT]
 PipelineName = Annotated[
     str,
     PlainValidator(as_text),
     AfterValidator(_pipeline_name),
-    Kind("name"),
+    Kind(name="name"),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_.-]{1,63}$|\$\{"}),
 ]
-Sql = Annotated[str, PlainValidator(as_text), AfterValidator(_sql), Kind("SQL"), _TEXT]
-SecretText = Annotated[Secret, PlainValidator(as_secret), Kind("secret text"), _TEXT]
+Sql = Annotated[str, PlainValidator(as_text), AfterValidator(_sql), Kind(name="SQL"), _TEXT]
+SecretText = Annotated[Secret, PlainValidator(as_secret), Kind(name="secret text"), _TEXT]
 Integer = Annotated[
     int,
     PlainValidator(as_integer),
-    Kind("number"),
+    Kind(name="number"),
     WithJsonSchema({"anyOf": [{"type": "integer"}, _FROM_ENVIRONMENT]}),
 ]
 Flag = Annotated[
     bool,
     PlainValidator(as_flag),
-    Kind("true or false"),
+    Kind(name="true or false"),
     WithJsonSchema({"anyOf": [{"type": "boolean"}, _FROM_ENVIRONMENT]}),
 ]
 Size = Annotated[
     int,
     PlainValidator(as_size),
-    Kind("size"),
+    Kind(name="size"),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9]+ *([kKmMgG]?[bB])?$|\$\{"}]}),
 ]
 Duration = Annotated[
     float,
     PlainValidator(as_duration),
-    Kind("duration"),
+    Kind(name="duration"),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9.]+ *[smh]?$|\$\{"}]}),
 ]
-Names = Annotated[tuple[Identifier, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind("list of names")]
-Texts = Annotated[tuple[RawText, ...], BeforeValidator(as_list), Kind("list of texts")]
-Patterns = Annotated[tuple[Text, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind("list of patterns")]
+Names = Annotated[tuple[Identifier, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind(name="list of names")]
+Texts = Annotated[tuple[RawText, ...], BeforeValidator(as_list), Kind(name="list of texts")]
+Patterns = Annotated[tuple[Text, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind(name="list of patterns")]

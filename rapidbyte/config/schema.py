@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from pydantic import Field, TypeAdapter
 
+from rapidbyte import result
+from rapidbyte.config.field_docs import field_docs
 from rapidbyte.config.models import FilesSource, PipelineKeys, PostgresSource
 from rapidbyte.result import CursorResult, RunResult, SchemaChangeResult, StreamResult
 
@@ -47,14 +49,25 @@ def _without_null(schema: Any) -> Any:
 def result_schema() -> dict[str, Any]:
     """JSON Schema of the document that a run prints. Every key is there always, except `sample`."""
     schema = TypeAdapter(RunResult).json_schema(mode="serialization")
+    docs = field_docs(result)
     definitions = cast("dict[str, dict[str, Any]]", schema["$defs"])
     for name, definition in definitions.items():
+        _describe(definition, docs[name])
         _close(definition, _RENAMED.get(name, {}), optional="sample" if name == StreamResult.__name__ else None)
     stream = definitions[StreamResult.__name__]["properties"]
-    stream["sample"] = {"$ref": "#/$defs/SampleRows"}
+    stream["sample"] = _without_null(stream["sample"])
+    version = {"const": result.SCHEMA_VERSION, "description": docs[RunResult.__name__]["schema_version"]}
+    _describe(schema, docs[RunResult.__name__])
+    del schema["properties"]["schema_version"]
+    schema["properties"] = {"schema_version": version, **schema["properties"]}
     _close(schema, {}, optional=None)
-    schema["properties"]["schema_version"] = {"const": RunResult.__dataclass_fields__["schema_version"].default}
     return {"$schema": DIALECT, **schema, "title": "rapidbyte run result"}
+
+
+def _describe(definition: dict[str, Any], docs: dict[str, str]) -> None:
+    """Each key's docstring as its description, by the field's own name: before keys are renamed."""
+    for key, text in docs.items():
+        definition["properties"][key]["description"] = text
 
 
 def _close(definition: dict[str, Any], renamed: dict[str, str], *, optional: str | None) -> None:

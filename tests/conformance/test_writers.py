@@ -69,7 +69,8 @@ class Bench:
 def postgres(destination_db: str, connect: Callable[..., psycopg.Connection]) -> Bench:
     """The COPY writer, on a real server with a ledger and a stage."""
     admin = connect(destination_db)
-    for statement in ledger.bootstrap_statements(schema_exists=False):
+    admin.execute("CREATE SCHEMA _rapidbyte")
+    for statement in ledger.bootstrap_statements():
         admin.execute(statement)
     admin.execute("CREATE SCHEMA raw; CREATE TABLE raw.stage (id bigint)")
     return Bench(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 from psycopg import sql
@@ -173,7 +173,7 @@ class PostgresLeader:
         connection = self._open()
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
-            try:
+            with _rolled_back_by_failure(connection):
                 report = publish(
                     connection,
                     contract,
@@ -182,9 +182,6 @@ class PostgresLeader:
                     expected_checksum=expected_checksum,
                     checksum=checksum,
                 )
-            except BaseException:
-                rollback(connection)
-                raise
             try:
                 commit(connection)
             except psycopg.Error as error:
@@ -243,11 +240,8 @@ class PostgresLeader:
         connection = self._open()
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
-            try:
+            with _rolled_back_by_failure(connection):
                 yield connection
-            except BaseException:
-                rollback(connection)
-                raise
             commit(connection)
 
     def _release(self, load_id: str) -> None:
@@ -538,3 +532,12 @@ def _known_collations(connection: PgConnection, shape: StreamShape) -> set[Quali
         ([name.schema for name in wanted], [name.name for name in wanted]),
     ).fetchall()
     return {QualifiedName(schema=schema, name=name) for schema, name in rows}
+
+
+@contextmanager
+def _rolled_back_by_failure(connection: PgConnection) -> Generator[None]:
+    """Left by an exception, the transaction is rolled back; left otherwise, it is still open."""
+    with ExitStack() as undo:
+        undo.callback(rollback, connection)
+        yield
+        undo.pop_all()
