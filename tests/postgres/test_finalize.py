@@ -49,6 +49,17 @@ def test_a_missing_target_is_created_with_types_and_key(destination_db: str) -> 
     assert rows_of(destination_db, "SELECT reltuples::int FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(2,)]
 
 
+@pytest.mark.parametrize("table", ["t", "x" * 63, "é" * 31])
+def test_constraints_of_a_created_target_are_named_as_any_others(table: str, destination_db: str) -> None:
+    """As the server itself names them for a table of that name, not after the stage."""
+    columns = f'id int, "{"y" * 63}" int NOT NULL, "{"ü" * 20}" int NOT NULL, PRIMARY KEY (id)'
+    run(destination_db, f'CREATE SCHEMA app; CREATE TABLE app."{table}" ({columns})')
+    with lead(destination_db, table) as load:
+        load.publish("VALUES (1, 2, 3)")
+    before, after = catalog_of(destination_db, "app", table), catalog_of(destination_db, "raw", table)
+    assert after["constraints"] == before["constraints"]
+
+
 def test_a_created_target_has_default_privileges(destination_db: str, make_role: Callable[..., str]) -> None:
     """It is made in its own schema, logged, as any table there."""
     reader = make_role()

@@ -7,7 +7,7 @@ What the policy refuses is a SchemaError (exit 6); a pair of types whose values 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rapidbyte.destinations.postgres.target import TargetColumn
 from rapidbyte.errors import ConfigError, Problem, SchemaError
@@ -46,17 +46,17 @@ class Drift:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Findings:
     """What has been found so far, in the stream's order."""
 
-    columns: list[ColumnPlan]
-    added: list[Column]
-    changes: list[SchemaChange]
-    lossy: list[str]
-    warnings: list[str]
-    refused: list[str]
-    misfits: list[Problem]
+    columns: list[ColumnPlan] = field(default_factory=list[ColumnPlan])
+    added: list[Column] = field(default_factory=list[Column])
+    changes: list[SchemaChange] = field(default_factory=list[SchemaChange])
+    lossy: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    refused: list[str] = field(default_factory=list[str])
+    misfits: list[Problem] = field(default_factory=list[Problem])
 
 
 def plan_columns(
@@ -77,7 +77,7 @@ def plan_columns(
     Raises SchemaError, ConfigError.
     """
     incoming = tuple(arriving)
-    found = _Findings([], [], [], [], [], [], [])
+    found = _Findings()
     _check_names(incoming, allow_lossy, found)
     existing = {column.name: column for column in target or ()}
     for column in incoming:
@@ -130,9 +130,10 @@ def _check_names(incoming: tuple[Column, ...], allow_lossy: tuple[str, ...], fou
         if column.name in seen:
             found.misfits.append(Problem(message=f"two columns are called {column.name!r}"))
         seen.add(column.name)
-    for name in allow_lossy:
-        if name not in seen:
-            found.misfits.append(Problem(message=f"allow_lossy names column {name!r}, which the stream does not have"))
+    # Not refused: with a pattern it may be meant for another table, and a misspelt one is noticed by its own column.
+    found.warnings.extend(
+        f"allow_lossy names column {name}, which the stream does not have" for name in allow_lossy if name not in seen
+    )
 
 
 def _own_type(column: Column, types: Mapping[str, ResolvedType], found: _Findings) -> ColumnType:
