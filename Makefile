@@ -1,8 +1,10 @@
 # Everything works from a fresh clone with Python 3.11 or later and make; the virtual environment is .venv.
 #
 #   make demo       load real data into an embedded PostgreSQL and print the result
-#   make test       everything: check, the tests that need a server, the scenarios
-#   make check      format, lint, types, import rules, unit tests
+#   make test       everything: format, lint, types, import rules, all tests, the scenarios
+#   make check      format, lint, types, import rules, quick unit tests: well under a minute
+#   make test-pg15  the tests that need a server, on PostgreSQL 15 where it is installed
+#   make bench, docs, clean
 #
 # PYTHON=/path/to/python chooses another interpreter, PYTEST_WORKERS=4 the number of test processes.
 
@@ -21,7 +23,7 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	if command -v $$p >/dev/null && $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test check format lint types imports unit server-tests scenarios test-pg15 bench docs clean
+.PHONY: help demo test check static format lint types imports unit all-tests scenarios test-pg15 bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,9 +49,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.installed-embedded
 	@$(BIN)/rapidbyte demo
 
-test: check server-tests scenarios
+test: static all-tests scenarios
 
-check: format lint types imports unit
+check: static unit
+
+static: format lint types imports
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ." >&2; exit 1; }
@@ -64,10 +68,10 @@ imports: $(VENV)/.installed-dev
 	@found=$$($(BIN)/lint-imports --no-cache) || { echo "$$found"; exit 1; }
 
 unit: $(VENV)/.installed-dev
-	@$(PYTEST) tests/unit tests/architecture/test_rules.py
+	@$(PYTEST) -m "not slow" --hypothesis-profile quick tests/unit tests/architecture/test_rules.py
 
-server-tests: $(VENV)/.installed-dev
-	@$(PYTEST) tests --ignore tests/unit
+all-tests: $(VENV)/.installed-dev
+	@$(PYTEST) tests
 
 scenarios: $(VENV)/.installed-dev
 	@scenarios/run

@@ -25,6 +25,9 @@ SERVER_FOLDER = "RAPIDBYTE_TEST_FOLDER"
 """Environment variable by which pytest tells its xdist workers where the server is."""
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "quick", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("default")
 
 

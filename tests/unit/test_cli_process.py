@@ -16,6 +16,8 @@ import pytest
 from rapidbyte.cli.console import STDERR_PATIENCE_SECONDS
 from tests.unit.test_cli import PIPELINE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STARTED: list[subprocess.Popen[str]] = []
 

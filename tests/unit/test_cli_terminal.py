@@ -13,6 +13,8 @@ import pytest
 from tests.unit.test_cli import PIPELINE
 from tests.unit.test_cli_process import PROGRAM, ROOT
 
+pytestmark = pytest.mark.slow
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 GATE = """\
 def gate(stop):

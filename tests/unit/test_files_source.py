@@ -133,6 +133,7 @@ def test_a_declared_type_wins_over_the_inferred_one(folder: Folder) -> None:
     assert folder.rows("a.csv", types=types) == [[(1, "501", Decimal("1.50"))]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("late", "types"), [("007,x", ()), ("1.5,x", (("n", "int"),))])
 def test_a_late_value_that_does_not_fit_is_a_data_error(folder: Folder, late: str, types: tuple) -> None:
     """File, line and column are named; the value is not, it is in `row_detail` at most (G6)."""
@@ -192,6 +193,7 @@ def test_projection_and_condition_apply(folder: Folder) -> None:
     assert folder.rows("a.parquet", columns=("b", "a"), where="c > 0 or b = 'y'") == [[("x", 1), ("y", 2), ("z", 3)]]
 
 
+@pytest.mark.slow
 def test_a_value_that_a_condition_would_leave_out_must_fit_as_well(folder: Folder) -> None:
     """A text that is no number is not NULL, which the condition would drop."""
     folder.write("a.csv", "a\n" + "1\n" * 3_000_000 + "x\n")
