@@ -251,7 +251,7 @@ class ChecksumResult:
     source: str | None
     """`count:sum:sum` of the snapshot's rows, computed by the source's server; null for files."""
     destination: str | None
-    """The same of the stage's rows before they are published, computed by the destination's server."""
+    """The same of the stage's rows before they are published, by the destination's server; null where not computed."""
     match: bool | None
     """Whether both are equal; null where they cannot be compared: files, or a column whose type differs."""
 
@@ -267,7 +267,7 @@ class StreamResult:
     sync_mode: SyncMode
     """How the source is read."""
     write_mode: WriteMode | None
-    """What becomes of the target's rows."""
+    """What becomes of the target's rows; null where it is not known."""
     publish: PublishMethod | None
     """The method that was used, or the planned one of a stream not published; null where it was not planned."""
     publish_reason: str | None
