@@ -19,6 +19,8 @@ _SIGNATURES = {
     b"PAR1": ("a Parquet file", "set `format: parquet`"),
 }
 
+_CR = 13
+
 PATIENCE_SECONDS = 0.1
 """How long a reading waits for its turn before it takes it anyway."""
 
@@ -90,14 +92,21 @@ class TextBytes(io.RawIOBase):
             self._turn.notify_all()
 
     def readinto(self, buffer: Any) -> int:
-        """Fills as much as there is at once; 0 at the end."""
+        """Fills as much as there is at once; 0 at the end.
+
+        A CR is not the last byte unless it is the file's: Arrow takes an LF that begins a block for its other half,
+        and leaves it out, within quotes too.
+        """
         target = memoryview(buffer)
         with self._turn:
             if self._readings_left is not None:
                 self._wait_for_turn()
-            while not self._ready and not self._ended and not self.closed:
-                self._ready = memoryview(self._next(len(target)))
+            while bytes(self._ready[:2]) in (b"", b"\r") and not self._ended and not self.closed:
+                self._ready = memoryview(bytes(self._ready) + self._next(len(target)))
             count = min(len(target), len(self._ready))
+            is_last = self._ended and count == len(self._ready)
+            if count > 1 and self._ready[count - 1] == _CR and not is_last:
+                count -= 1
             target[:count] = self._ready[:count]
             self._ready = self._ready[count:]
             return count
