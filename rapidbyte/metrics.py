@@ -119,8 +119,8 @@ def _cpu_of(process: psutil.Process) -> tuple[float, float]:
     return user, system
 
 
-def _rss_of(process: psutil.Process) -> int:
-    total = process.memory_info().rss
+def _rss_of_children(process: psutil.Process) -> int:
+    total = 0
     for child in process.children(recursive=True):
         try:
             total += child.memory_info().rss
@@ -133,12 +133,17 @@ class CpuMeter:
     """Measures while it is entered. A thread of its own samples memory; CPU comes from the kernel's counters."""
 
     SAMPLE_SECONDS = 0.25
-    """One sample costs about 0.3 ms (psutil 7, Linux): a thousandth of a core."""
+    """Asking for our own memory costs 0.03 ms of CPU (psutil 7.2, Linux)."""
+
+    SAMPLES_A_CENSUS = 8
+    """Looking for children costs 6 ms with 160 processes on the machine, since all of them are asked for their parents:
+    every 2 s it is 0.3 % of a core; at every sample it was 2.3 %."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
         self._stop = threading.Event()
         self._peak = 0
+        self._children_bytes = 0
         self._samples = 0
         self._thread = threading.Thread(target=self._sample, name="cpu-meter", daemon=True)
 
@@ -156,7 +161,9 @@ class CpuMeter:
 
     def _sample(self) -> None:
         while True:
-            self._peak = max(self._peak, _rss_of(self._process))
+            if self._samples % self.SAMPLES_A_CENSUS == 0:
+                self._children_bytes = _rss_of_children(self._process)
+            self._peak = max(self._peak, self._process.memory_info().rss + self._children_bytes)
             self._samples += 1
             if self._stop.wait(self.SAMPLE_SECONDS):
                 return
