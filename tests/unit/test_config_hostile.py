@@ -52,6 +52,7 @@ def mutated(text: str, seed: int) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [BASE, FILES, RUST], ids=["tables", "files", "rust"])
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=300)

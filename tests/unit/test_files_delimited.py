@@ -140,6 +140,7 @@ def test_a_malformed_record_is_a_data_error_with_its_line(
     assert f"a.csv, line {line}" in raised.value.message
 
 
+@pytest.mark.slow
 def test_no_row_is_lost_after_millions(tmp_path: Path) -> None:
     """Malformed rows right after 8,000,004 bytes: DuckDB 2.0 takes this place for the end of the file."""
     file = written(tmp_path, b"a,b\n" + b"1,2\n" * 2_000_000 + b"5\n7,8\n")
