@@ -15,9 +15,6 @@ from rapidbyte.pg.definition import MONEY_OIDS
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.pg.types import BUILT_IN_BY_OID, BUILT_IN_TYPES
 
-MAX_DEPTH = 20
-"""Types that are nested deeper than this are not looked into."""
-
 _BUILT_IN_OIDS = frozenset(BUILT_IN_BY_OID) | {found.array_oid for found in BUILT_IN_TYPES.values()}
 
 _KINDS: dict[str, RelationKind] = {
@@ -314,19 +311,19 @@ WHERE t.oid = ANY (%s::oid[])
 
 
 def describe_types(connection: PgConnection, oids: Iterable[int]) -> dict[int, TypeDefinition]:
-    """The definitions of types, with those of the user-defined types that they are made of; by oid."""
-    return _describe_types(connection, frozenset(oids), MAX_DEPTH)
+    """The definitions of types, with those of the user-defined types that they are made of; by oid.
 
-
-def _describe_types(connection: PgConnection, oids: frozenset[int], depth: int) -> dict[int, TypeDefinition]:
-    if not oids or depth == 0:
+    It ends, because no type can be made of itself (42P16).
+    """
+    wanted = sorted(set(oids))
+    if not wanted:
         return {}
     shallow: dict[int, TypeDefinition] = {}
     made_of: dict[int, tuple[int, ...]] = {}
-    for row in connection.execute(_TYPES, (sorted(oids),)).fetchall():
+    for row in connection.execute(_TYPES, (wanted,)).fetchall():
         oid, schema, name, kind, labels, constraints, base, typmod, names, types, typmods, extension = row
-        wanted = [(base, typmod)] if base else []
-        found = column_types(connection, [*wanted, *zip(types, typmods, strict=True)])
+        bases = [(base, typmod)] if base else []
+        found = column_types(connection, [*bases, *zip(types, typmods, strict=True)])
         shallow[oid] = TypeDefinition(
             oid=oid,
             name=QualifiedName(schema=schema, name=name),
@@ -334,15 +331,13 @@ def _describe_types(connection: PgConnection, oids: frozenset[int], depth: int) 
             labels=tuple(labels),
             base=found[0] if base else None,
             constraints=tuple(constraints),
-            attributes=tuple(zip(names, found[len(wanted) :], strict=True)),
+            attributes=tuple(zip(names, found[len(bases) :], strict=True)),
             extension=extension,
         )
         made_of[oid] = tuple(dict.fromkeys(part.oid for part in found if not part.built_in))
-    parts = _describe_types(
-        connection, frozenset(part for part_oids in made_of.values() for part in part_oids), depth - 1
-    )
+    parts = describe_types(connection, (part for part_oids in made_of.values() for part in part_oids))
     return {
-        oid: replace(definition, parts=tuple(parts[part] for part in made_of[oid] if part in parts))
+        oid: replace(definition, parts=tuple(parts[part] for part in made_of[oid]))
         for oid, definition in shallow.items()
     }
 
