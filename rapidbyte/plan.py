@@ -20,6 +20,9 @@ from rapidbyte.model import (
 from rapidbyte.spec import Resources, RunOptions, StreamSpec
 
 ConversionKind = Literal["identical", "exact", "checked", "lossy"]
+NEWEST_TESTED = 18
+"""Major version of PostgreSQL; a newer destination gives a warning."""
+
 ChangeKind = Literal["create_table", "add_column", "widen_column", "drop_not_null", "ignored_column", "missing_column"]
 
 
@@ -283,4 +286,11 @@ def make_plan(
         source=source,
         destination=destination,
         same_database=same_database,
+        warnings=_version_warnings(destination),
     )
+
+
+def _version_warnings(destination: ServerFacts) -> tuple[str, ...]:
+    if destination.version_number < (NEWEST_TESTED + 1) * 10_000:
+        return ()
+    return (f"the destination is PostgreSQL {destination.version}; {NEWEST_TESTED} is the newest that was tested",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -124,6 +125,17 @@ def test_the_sources_indexes_are_copied_where_asked_for(destination_db: str) -> 
         "CREATE INDEX orders_note_idx ON raw.orders USING btree (note)",
         "CREATE UNIQUE INDEX orders_pkey ON raw.orders USING btree (id)",
     ]
+
+
+def test_an_index_that_cannot_be_built_is_told_before_the_load(destination_db: str) -> None:
+    """An operator class that the destination lacks: prepare fails, and leaves nothing behind."""
+    run(destination_db, ORDERS)
+    definition = "CREATE INDEX i ON app.orders USING gin (note public.gin_trgm_ops)"
+    spec = StreamSpec(name="orders", indexes="source")
+    with lead(destination_db, "orders", spec=spec) as load, pytest.raises(DestinationError) as caught:
+        replace(load, shape=replace(load.shape, index_definitions=(definition,))).prepare()
+    assert "gin_trgm_ops" in caught.value.message
+    assert rows_of(destination_db, STAGES) == []
 
 
 def test_a_source_cannot_smuggle_a_second_statement_into_an_index(destination_db: str) -> None:
@@ -365,6 +377,51 @@ def test_statistics_that_cannot_be_renewed_are_a_warning(destination_db: str, ma
     assert report.publish == "insert"
     assert len(report.warnings) == 1
     assert report.warnings[0].startswith("statistics of raw.orders were not renewed: ")
+
+
+def test_a_roles_own_settings_do_not_matter(destination_db: str, make_role: Callable[..., str]) -> None:
+    """Timeouts, isolation, read-only, search_path, row security and durability are the transaction's own (F11)."""
+    role = make_role("LOGIN SUPERUSER")
+    for setting in (
+        "statement_timeout = '1s'",
+        "lock_timeout = '1ms'",
+        "idle_session_timeout = '300ms'",
+        "idle_in_transaction_session_timeout = '300ms'",
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on",
+        "search_path = raw, app, pg_catalog",
+        "synchronous_commit = off",
+        "row_security = on",
+        "quote_all_identifiers = on",
+        "standard_conforming_strings = off",
+        "TimeZone = 'Asia/Kathmandu'",
+    ):
+        run(destination_db, f"ALTER ROLE {role} SET {setting}")
+    run(destination_db, ORDERS + "CREATE INDEX ON app.orders (note); CREATE SCHEMA raw")
+    run(
+        destination_db,
+        "CREATE TABLE raw.orders (LIKE app.orders INCLUDING ALL); INSERT INTO raw.orders VALUES (9, '', 9)",
+    )
+    run(destination_db, r"COMMENT ON TABLE raw.orders IS 'back\slash and ''quote'")
+    before = catalog_of(destination_db, "raw", "orders")
+    dsn = destination_db.replace("postgres@", f"{role}@", 1)
+    with lead(dsn, "orders", source=destination_db, write_mode="replace") as load:
+        load = replace(load, dsn=destination_db)
+        contract = load.prepare()
+        receipts = load.fill(contract, TWO)
+        time.sleep(0.5)  # longer than idle_session_timeout
+        assert finalize(load.leader, contract, receipts).publish == "swap"
+        assert differences(before, catalog_of(destination_db, "raw", "orders")) == {}
+        run(destination_db, "CREATE VIEW raw.v AS SELECT id FROM raw.orders")
+        assert load.publish(TWO).publish == "in_place"
+
+
+def test_a_publication_of_everything_is_told(destination_db: str) -> None:
+    """It publishes the ledger too."""
+    run(destination_db, ORDERS + "CREATE PUBLICATION pub FOR ALL TABLES")
+    with lead(destination_db, "orders") as load:
+        (warning,) = load.stream_plan().warnings
+    assert warning.startswith("publication pub publishes every table, those of schema _rapidbyte too: ")
 
 
 # --- a COMMIT whose acknowledgement is lost

@@ -1,7 +1,7 @@
 """Statements that create, change and drop tables, as data: composed here, run by the leader, printed by `plan`.
 
 Names are quoted and qualified. Text that a server has printed (a type, a CHECK, the tail of an index definition)
-becomes SQL through `printed` alone; it always comes from the destination's own catalog, never from a pipeline file.
+becomes SQL through `printed` alone; it comes from a server's catalog, never from a pipeline file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Statements = tuple[sql.Composed, ...]
 
 
 def printed(text: str) -> sql.SQL:
-    """Text of the destination's own catalog, as SQL. The only way here from text to SQL."""
+    """Text of the destination's own catalog, as SQL. The only way here from text to SQL.
+
+    The one exception: the tail of a source's index definition (`indexes: source`), which is run as one statement.
+    """
     return sql.SQL(cast("LiteralString", text))
 
 

@@ -7,22 +7,19 @@
     apply: rename, swap, in_place, insert
     the ledger says so, the workers' grants are gone
 
-Locks on the target are asked for in tries of 200 ms, between which readers pass (D8): waiting for ACCESS EXCLUSIVE
-blocks everybody behind it, for 4.7 s where a reader of 5 s was at work.
+Until the stage is complete with all that it will need, no lock is held on the target.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from dataclasses import dataclass, replace
-from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
 from rapidbyte.contract import LoadReceipts, WriteContract
-from rapidbyte.destinations.postgres import ddl, ledger, rows, workers
+from rapidbyte.destinations.postgres import ddl, ledger, locks, rows, workers
 from rapidbyte.destinations.postgres.indexes import source_indexes
 from rapidbyte.destinations.postgres.planning import publish_new
 from rapidbyte.destinations.postgres.publish import attached, shortened, swap_obstacles
@@ -33,12 +30,6 @@ from rapidbyte.model import PublishMethod, QualifiedName
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.ports import FinalizeReport
-
-LOCK_TRY_MILLISECONDS = 200
-"""How long one try waits for a lock, and so blocks others at the most."""
-
-PAUSE_SECONDS = (0.1, 0.4)
-"""Between two tries, chosen at random."""
 
 FALLBACK_SECONDS = 60.0
 """What a swap that did not get its lock has for the weaker lock of in_place."""
@@ -72,7 +63,9 @@ def publish(
     """
     deadline = time.monotonic() + publish_timeout_seconds
     stage = _require_prepared(connection, contract)
-    facts = look_up(connection, contract.target)
+    _make_durable(connection)
+    locks.limit_waits(connection, publish_timeout_seconds)
+    facts = _look_without_lock(connection, contract.target)
     _require_unchanged(contract, facts)
     row_count = _require_complete(connection, contract, receipts, stage)
     _require_min_rows(contract, row_count)
@@ -90,6 +83,19 @@ def publish(
         warnings=(*applied.warnings, *behind),
         checksum=digest,
     )
+
+
+def _make_durable(connection: PgConnection) -> None:
+    """A role's `synchronous_commit = off` would let a published load vanish in a crash of the server."""
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
+def _look_without_lock(connection: PgConnection, target: QualifiedName) -> TargetFacts:
+    """The target, and no lock on it is kept: two publishes that held one would shut each other out."""
+    with connection.transaction(force_rollback=True):
+        return look_up(connection, target)
 
 
 def _require_prepared(connection: PgConnection, contract: WriteContract) -> QualifiedName:
@@ -197,15 +203,16 @@ def _apply(
         return Applied(method=contract.publish)
     move = _move(contract, facts, stage)
     if contract.publish not in ("rename", "swap"):
-        return _write_rows(connection, contract, move, row_count, deadline, contract.publish)
+        return _write_rows(connection, contract, facts, move, row_count, deadline, contract.publish)
     try:
         with connection.transaction():
             _take_place(connection, contract, facts, stage, deadline)
         return Applied(method=contract.publish)
     except _NotNowError as reason:
         method: PublishMethod = "insert" if contract.write_mode == "append" else "in_place"
-        # The time for a lock has run out, or the target has changed: rows can still be written.
-        applied = _write_rows(connection, contract, move, row_count, time.monotonic() + FALLBACK_SECONDS, method)
+        # The time for one lock may have run out; the weaker one has a time of its own.
+        deadline = max(deadline, time.monotonic() + FALLBACK_SECONDS)
+        applied = _write_rows(connection, contract, facts, move, row_count, deadline, method)
         note = f"published by {method} instead of {contract.publish}: {reason}"
         return replace(applied, warnings=(note, *applied.warnings))
 
@@ -255,7 +262,7 @@ def _take_place(
         raise _NotNowError(shortened(obstacles))
     _run(connection, ddl.attach(stage, facts))
     _run(connection, ddl.carry_grants(stage, facts, look_up(connection, stage).grants))
-    if not _lock(connection, facts, "ACCESS EXCLUSIVE", deadline):
+    if not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline):
         raise _NotNowError("its lock was not to be had within publish_timeout")
     now = look_up(connection, contract.target)
     if replace(now, empty=facts.empty) != facts:
@@ -263,30 +270,6 @@ def _take_place(
     if contract.publish == "rename" and (not now.empty or attached(now)):
         raise _NotNowError("the target is no longer empty")
     _run(connection, ddl.exchange(stage, facts))
-
-
-def _lock(connection: PgConnection, facts: TargetFacts, mode: LiteralString, deadline: float) -> bool:
-    """Takes a lock on the target in short tries; False when the time has run out. Other waits are then unlimited."""
-    only = sql.SQL("" if facts.kind == "p" else "ONLY ")
-    statement = sql.SQL("LOCK TABLE {}{} IN {} MODE").format(only, ledger.identifier(facts.name), sql.SQL(mode))
-    while True:
-        try:
-            with connection.transaction():
-                connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TRY_MILLISECONDS)))
-                connection.execute(statement)
-                connection.execute("SET LOCAL lock_timeout = 0")
-            return True
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 - no secret depends on it
-        except psycopg.errors.UndefinedTable:
-            raise DestinationError(
-                f"{facts.name} was dropped or renamed while the load was under way",
-                code="target_changed",
-                hint="run again",
-                table=str(facts.name),
-            ) from None
 
 
 def _move(contract: WriteContract, facts: TargetFacts, stage: QualifiedName) -> RowMove:
@@ -308,22 +291,16 @@ def _move(contract: WriteContract, facts: TargetFacts, stage: QualifiedName) -> 
 def _write_rows(
     connection: PgConnection,
     contract: WriteContract,
+    facts: TargetFacts,
     move: RowMove,
     row_count: int,
     deadline: float,
     method: PublishMethod,
 ) -> Applied:
     """Writes the stage's rows into the target that is there, under a lock, and drops the stage."""
-    facts = look_up(connection, contract.target)
-    if not _lock(connection, facts, "ROW EXCLUSIVE" if method == "insert" else "SHARE ROW EXCLUSIVE", deadline):
-        raise DestinationError(
-            f"the lock on {contract.target} was not to be had within publish_timeout",
-            code="lock_not_available",
-            hint="other sessions hold locks on the table: see pg_locks",
-            table=str(contract.target),
-            stream=contract.stream,
-            afterwards=f"{contract.target} is as it was.",
-        )
+    mode = "ROW EXCLUSIVE" if method == "insert" else "SHARE ROW EXCLUSIVE"
+    if not locks.lock_table(connection, facts, mode, deadline):
+        raise locks.refused(facts)
     facts = look_up(connection, contract.target)
     _require_unchanged(contract, facts)
     warnings = _firing(facts, method)
@@ -381,6 +358,8 @@ def replace_rows(
                 f"the key {', '.join(move.key)} is not unique in {facts.name}: all its rows were written again"
             )
     if keyed:
+        # Nobody has looked at the stage yet; without figures the planner may join it row by row.
+        connection.execute(ddl.analyze(move.stage))
         _write_differences(connection, contract, move, facts)
     else:
         connection.execute(rows.delete_all(move))

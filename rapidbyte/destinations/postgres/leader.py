@@ -11,10 +11,10 @@ import psycopg
 from psycopg import sql
 
 from rapidbyte.contract import CopyTarget, LoadReceipts, ResumeFacts, WriteContract
-from rapidbyte.destinations.postgres import ddl, ledger, privileges, workers
+from rapidbyte.destinations.postgres import ddl, ledger, locks, privileges, workers
 from rapidbyte.destinations.postgres.drift import ResolvedType
 from rapidbyte.destinations.postgres.encode import choose_wire
-from rapidbyte.destinations.postgres.finalize import publish
+from rapidbyte.destinations.postgres.finalize import create_source_indexes, publish
 from rapidbyte.destinations.postgres.planning import (
     added_columns,
     create_stage,
@@ -22,7 +22,7 @@ from rapidbyte.destinations.postgres.planning import (
     stage_name,
     target_name,
 )
-from rapidbyte.destinations.postgres.target import look_up
+from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError, PrivilegeError, RapidbyteError
 from rapidbyte.model import ColumnType, QualifiedName, ServerFacts, Wire, session_name
 from rapidbyte.pg.catalog import column_types, find_type
@@ -52,6 +52,9 @@ RACE_INDEXES = frozenset(
 """A duplicate in one of these means that another session created the same name at the same time."""
 
 RACE_TRIES = 5
+
+LOOK_SECONDS = 30.0
+"""How long a look at a table waits for whoever has locked it."""
 
 LOOK_UP_SECONDS = 30.0
 """How long the outcome of a COMMIT is asked for when its acknowledgement was lost; a crash restart takes about 3 s."""
@@ -229,6 +232,7 @@ class PostgresLeader:
         connection = self._open()
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ ONLY")
+            locks.limit_waits(connection, LOOK_SECONDS)
             try:
                 yield connection
             finally:
@@ -245,10 +249,14 @@ class PostgresLeader:
             commit(connection)
 
     def _release(self, load_id: str) -> None:
+        """Lets go of a load that has ended. Fails in silence: the session's end does it as well."""
         self._held.discard(load_id)
-        if self._session is not None and not self._session.closed:
-            with translated("destination", "letting go of a load"):
-                ledger.release_load(self._session, load_id)
+        if self._session is None or self._session.closed:
+            return
+        try:
+            ledger.release_load(self._session, load_id)
+        except psycopg.Error:
+            self.close()
 
     # --- prepare
 
@@ -310,11 +318,21 @@ class PostgresLeader:
                 hint="run again",
             )
         self._ensure_schema(connection, stream.target.schema)
-        for column in added_columns(stream):
-            if facts.column(column.name) is None:
-                self._run_ddl(connection, ddl.add_column(stream.target, column))
+        self._add_columns(connection, stream, facts)
         for statement in create_stage(stream, facts, stage):
             self._run_ddl(connection, statement)
+        if stream.shape.spec.indexes == "source" and not facts.exists:
+            # What cannot be built is told now, on the empty stage, and not after hours of loading.
+            with connection.transaction(force_rollback=True):
+                create_source_indexes(connection, stage, stream.shape.index_definitions)
+
+    def _add_columns(self, connection: PgConnection, stream: StreamPlan, facts: TargetFacts) -> None:
+        missing = [column for column in added_columns(stream) if facts.column(column.name) is None]
+        deadline = time.monotonic() + self._spec.destination.publish_timeout_seconds
+        if missing and not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline):
+            raise locks.refused(facts)
+        for column in missing:
+            self._run_ddl(connection, ddl.add_column(stream.target, column))
 
     def _worker_role(self, connection: PgConnection) -> str | None:
         """The workers' own role; None where they are the leader. Raises ConfigError when there is none of that name."""
@@ -379,8 +397,7 @@ class PostgresLeader:
                 columns=columns,
                 wire=stream.wire,
                 receipts=ledger.RECEIPTS,
-                # A CHECK of the target, or of a domain, may call a function that needs the role's own search_path.
-                session=SESSION if stream.replace.target_exists else OWN_SQL,
+                session=_copy_session(stream),
                 login=self._worker_connection,
             ),
             flush=plan.flush,
@@ -450,6 +467,12 @@ class PostgresLeader:
 def new_load_id() -> str:
     """A name for a load: 26 hexadecimal digits; no decision rests on the first 12, which are milliseconds."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(7)}"
+
+
+def _copy_session(stream: StreamPlan) -> tuple[tuple[str, str], ...]:
+    """A CHECK of the target or of a domain may call a function that needs the role's own search_path."""
+    own_types = any(not column.target.type.built_in for column in stream.columns)
+    return SESSION if stream.replace.target_exists or own_types else OWN_SQL
 
 
 def _stage_schema(stream: StreamPlan) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from rapidbyte.contract import ReplaceFacts
 from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedType, name_fault, plan_columns
+from rapidbyte.destinations.postgres.indexes import source_indexes
 from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publish, key_for
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
@@ -218,9 +219,11 @@ def _statements(plan: StreamPlan, facts: TargetFacts, drift: Drift) -> tuple[str
     found.append(create_stage(plan, facts, stage))
     if not facts.exists and plan.publish == "rename":
         found.append(publish_new(plan.target, stage, plan.primary_key))
+        found.append(_source_indexes(plan))
     elif not facts.exists:
         found.append((ddl.create_table(plan.target, tuple(c.target for c in plan.columns)),))
         found.append((ddl.add_primary_key(plan.target, plan.primary_key),) if plan.primary_key else ())
+        found.append(_source_indexes(plan))
         found.append((ddl.drop_table(stage),))
     elif plan.publish in ("rename", "swap"):
         found += [ddl.attach(stage, facts), ddl.carry_grants(stage, facts, ()), ddl.exchange(stage, facts)]
@@ -229,8 +232,22 @@ def _statements(plan: StreamPlan, facts: TargetFacts, drift: Drift) -> tuple[str
     return tuple(ddl.text(statement) for group in found for statement in group)
 
 
+def _source_indexes(plan: StreamPlan) -> ddl.Statements:
+    if plan.shape.spec.indexes != "source":
+        return ()
+    return tuple(
+        ddl.create_index(plan.target, index.name, unique=index.unique, tail=index.tail)
+        for index in source_indexes(plan.shape.index_definitions)
+    )
+
+
 def _warnings(facts: TargetFacts, choice: PublishChoice) -> tuple[str, ...]:
     found: list[str] = []
+    if facts.publications_of_all:
+        found.append(
+            f"publication {', '.join(facts.publications_of_all)} publishes every table, those of schema"
+            f" {ledger.SCHEMA} too: its subscribers need them, or must leave them out"
+        )
     writes_rows = facts.exists and choice.method in ("in_place", "insert")
     if writes_rows and facts.triggers:
         found.append(f"triggers of {facts.name} will fire: {', '.join(facts.triggers)}")

@@ -99,6 +99,8 @@ class TargetFacts:
     """Its schema."""
     publications_of_schema: tuple[str, ...] = ()
     """Publications that take in every table of the schema."""
+    publications_of_all: tuple[str, ...] = ()
+    """Those of them that take in every table of the database."""
     oid: int | None = None
     """None: there is no such relation, and all that follows is empty."""
     kind: str = ""
@@ -160,7 +162,8 @@ SELECT n.oid,
        ARRAY(SELECT p.pubname::text FROM pg_publication p
              WHERE p.puballtables
                 OR EXISTS (SELECT FROM pg_publication_namespace pn WHERE pn.pnpubid = p.oid AND pn.pnnspid = n.oid)
-             ORDER BY 1)
+             ORDER BY 1),
+       ARRAY(SELECT p.pubname::text FROM pg_publication p WHERE p.puballtables ORDER BY 1)
 FROM (SELECT %(schema)s::text AS name) AS wanted LEFT JOIN pg_namespace n ON n.nspname = wanted.name
 """
 
@@ -331,7 +334,9 @@ ORDER BY 4 NULLS FIRST, 1, 2
 
 def look_up(connection: PgConnection, name: QualifiedName) -> TargetFacts:
     """The target of this name as the caller's transaction sees it, also where there is none."""
-    schema_oid, may_create, may_use, publications = connection.execute(_SCHEMA, {"schema": name.schema}).fetchall()[0]
+    schema_oid, may_create, may_use, publications, of_all = connection.execute(
+        _SCHEMA, {"schema": name.schema}
+    ).fetchall()[0]
     found = connection.execute(_TABLE, {"schema": name.schema, "name": name.name}).fetchone()
     basis: dict[str, Any] = {
         "name": name,
@@ -339,6 +344,7 @@ def look_up(connection: PgConnection, name: QualifiedName) -> TargetFacts:
         "may_create": may_create,
         "may_use": may_use,
         "publications_of_schema": tuple(publications),
+        "publications_of_all": tuple(of_all),
     }
     if found is None:
         return TargetFacts(**basis)
