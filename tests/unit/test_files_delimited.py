@@ -75,7 +75,7 @@ FIELDS = st.one_of(st.none(), st.text(st.sampled_from('a",;\n\r\\é🐘 '), max_
     st.sampled_from([40, 64, 300]),
     st.sampled_from(",;\t"),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_what_was_written_is_read_in_blocks_of_any_size(
     tmp_path: Path, rows: list[tuple], line_end: str, block: int, delimiter: str
 ) -> None:
@@ -300,7 +300,7 @@ def test_long_stretches_without_rows_do_not_stop_the_reading(tmp_path: Path) -> 
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_bytes_give_rows_or_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
     """No other exception leaves this room."""
     file = written(tmp_path, b"a,b\n" + data)

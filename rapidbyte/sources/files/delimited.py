@@ -146,8 +146,6 @@ class Records:
         self._wanted = wanted
         self._blocks = _block_sizes(block_bytes, max(block_bytes, max_row_bytes))
         self._stop = stop
-        self.text_bytes = 0
-        """About how many bytes of text these rows are."""
         self.row_count = 0
         """Rows delivered so far."""
 
@@ -176,7 +174,6 @@ class Records:
                     source.allow(1)
                     again, known = min(known, batch.num_rows), max(0, known - batch.num_rows)
                     last_field = batch.column(f"c{self._width - 1}").slice(max(0, batch.num_rows - 1))
-                    self.text_bytes = max(1, source.size - BLOCKS_AHEAD * block_bytes)
                     if batch.num_rows > again:
                         self.row_count += batch.num_rows - again
                         yield batch.slice(again).select([f"c{index}" for index in self._wanted])

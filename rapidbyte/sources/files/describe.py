@@ -131,8 +131,6 @@ class _Sample:
     texts: dict[str, pa.Array]
     is_whole: bool
     """They are all rows of all files."""
-    text_bytes: int
-    """Of the files, for these rows."""
     files_bytes: int | None
     """Of all files; None where some are compressed."""
 
@@ -151,7 +149,15 @@ class _Sample:
         """Of all files together, from the length of these rows."""
         if self.is_whole:
             return self.rows
-        return None if self.files_bytes is None else self.rows * self.files_bytes // max(1, self.text_bytes)
+        return None if self.files_bytes is None else self.rows * self.files_bytes // max(1, self._text_bytes)
+
+    @property
+    def _text_bytes(self) -> int:
+        """Of these rows in their files, quotes aside."""
+        from pyarrow import compute as pc
+
+        lengths = [pc.sum(pc.binary_length(texts)).as_py() or 0 for texts in self.texts.values()]
+        return sum(lengths) + self.rows * len(self.texts)
 
 
 def _sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...], max_row_bytes: int) -> _Sample:
@@ -160,20 +166,19 @@ def _sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...
 
     chosen = files[:: -(-len(files) // SAMPLED_FILES)]
     batches: list[pa.RecordBatch] = []
-    text_bytes, is_whole = 0, len(chosen) == len(files)
+    is_whole = len(chosen) == len(files)
     for file in chosen:
         everything = tuple(range(len(names)))
         own = read_header(file, dialect) if dialect.header else names
         records = Records(file, dialect, own, everything, block_bytes=BLOCK_BYTES, max_row_bytes=max_row_bytes)
         is_whole &= _take(records, [own.index(name) for name in names], batches, SAMPLE_BYTES // len(chosen))
-        text_bytes += records.text_bytes
     texts = {
         name: pa.concat_arrays([pa.nulls(0, pa.string()), *(batch.column(index) for batch in batches)])
         for index, name in enumerate(names)
     }
     compressed = any(compression_of(file, "csv") for file in files)
     files_bytes = None if compressed else sum(file.size for file in files)
-    return _Sample(texts=texts, is_whole=is_whole, text_bytes=text_bytes, files_bytes=files_bytes)
+    return _Sample(texts=texts, is_whole=is_whole, files_bytes=files_bytes)
 
 
 def _take(records: Records, order: list[int], batches: list[pa.RecordBatch], size: int) -> bool:

@@ -60,8 +60,6 @@ class TextBytes(io.RawIOBase):
         self._ready = memoryview(b"")
         self._latest: tuple[bytes, bytes] = (b"", b"")
         self._ended = False
-        self.size = 0
-        """Bytes of text so far."""
         self._turn = threading.Condition()
         self._readings_left: int | None = None
         self._begin(skip)
@@ -153,7 +151,6 @@ class TextBytes(io.RawIOBase):
         text = data if self._decoder is None else self._decoded(data)
         if self._ended and not (text or self._latest[1]).endswith((b"\n", b"\r")):
             text += b"\n"
-        self.size += len(text)
         if text:
             self._latest = (self._latest[1], text)
         return text
