@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class CpuMeter:
     def read(self) -> CpuTimes:
         """The figures so far; may be asked while entered and afterwards."""
         user, system = _cpu_of(self._process)
-        own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return CpuTimes(
             user_s=user - self._user,
             system_s=system - self._system,

@@ -171,6 +171,7 @@ class FakeLeader:
     failures: dict[tuple[str, str], RapidbyteError] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     ddl_race_retries: int = 0
+    write_mode: str = "replace"
     threads: set[str] = field(default_factory=set)
 
     def _call(self, step: str, stream: str) -> None:
@@ -188,7 +189,7 @@ class FakeLeader:
             order=order,
             shape=shape,
             target=QualifiedName(schema="raw", name=shape.spec.name),
-            write_mode="replace",
+            write_mode=self.write_mode,  # type: ignore[arg-type]
             publish="swap",
             publish_reason="because",
             wire="binary-relay",

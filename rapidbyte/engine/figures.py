@@ -66,11 +66,11 @@ def build(
     outcome: RunOutcome,
     *,
     phases: Phases,
+    duration_s: float,
     cpu: CpuTimes,
     ddl_races: int,
 ) -> RunResult:
     """The result of a run that has ended, well or not."""
-    duration = phases.preflight_s + phases.prepare_s + phases.load_s + phases.finalize_s + phases.cleanup_s
     streams = tuple(stream_result(spec, options, identity, stream) for stream in outcome.streams)
     reports = [report for stream in outcome.streams for report in stream.reports]
     written = sum(stream.records_written or 0 for stream in streams)
@@ -83,8 +83,8 @@ def build(
         exit_code=outcome.error.exit_code if outcome.error is not None else 0,
         dry_run=options.dry_run,
         started_at=_timestamp(identity.started_at),
-        finished_at=_timestamp(identity.started_at + timedelta(seconds=duration)),
-        duration_s=duration,
+        finished_at=_timestamp(identity.started_at + timedelta(seconds=duration_s)),
+        duration_s=duration_s,
         attempts=1,
         retry_count=sum(report.attempts - 1 for report in reports),
         ddl_race_retries=ddl_races,
@@ -98,8 +98,8 @@ def build(
         records_rejected=sum(stream.records_rejected or 0 for stream in streams),
         bytes_read=sum(stream.bytes_read or 0 for stream in streams),
         bytes_written=bytes_written,
-        rows_per_s=written / duration if written else None,
-        mb_per_s=bytes_written / MEGABYTE / duration if written else None,
+        rows_per_s=written / duration_s if written else None,
+        mb_per_s=bytes_written / MEGABYTE / duration_s if written else None,
         phases=phases,
         cpu=cpu_usage(cpu),
         workers=workers_summary(reports, plan.workers if plan is not None else 0),
@@ -223,7 +223,7 @@ def stream_result(
         wire=plan.wire if plan is not None else None,
         status=outcome.status,
         commit_state=commit_state(outcome),
-        safe_to_retry=outcome.error.context.safe_to_retry if outcome.error is not None else True,
+        safe_to_retry=safe_to_retry(outcome),
         records_read=len(outcome.sample.rows) if outcome.sample is not None else read,
         records_written=published.rows if published is not None else 0 if began or options.dry_run else None,
         records_rejected=0 if began else None,
@@ -256,6 +256,13 @@ def commit_state(outcome: StreamOutcome) -> CommitState:
     return outcome.error.context.commit_state if outcome.error is not None else "before_commit"
 
 
+def safe_to_retry(outcome: StreamOutcome) -> bool:
+    """Whether running the stream again leaves what one run would have: not an append that is, or may be, published."""
+    if outcome.error is not None:
+        return outcome.error.context.safe_to_retry
+    return outcome.published is None or outcome.plan is None or outcome.plan.write_mode != "append"
+
+
 def _duration(outcome: StreamOutcome) -> float | None:
     if outcome.started_s is None or outcome.ended_s is None:
         return None
@@ -267,9 +274,14 @@ def _partitions(outcome: StreamOutcome) -> PartitionCounts | None:
         return None
     return PartitionCounts(
         total=outcome.partition_count,
-        loaded=sum(not report.receipt.already_loaded for report in outcome.reports),
-        resumed=sum(report.receipt.already_loaded for report in outcome.reports),
+        loaded=sum(not _resumed(report) for report in outcome.reports),
+        resumed=sum(_resumed(report) for report in outcome.reports),
     )
+
+
+def _resumed(report: WorkerReport) -> bool:
+    """An earlier run had committed it. (A retry that finds a receipt finds that of this run's own lost COMMIT.)"""
+    return report.receipt.already_loaded and report.attempts == 1
 
 
 def _schema_changes(outcome: StreamOutcome) -> tuple[SchemaChangeResult, ...]:

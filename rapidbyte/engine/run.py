@@ -47,9 +47,17 @@ def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunR
         outcome = _carry_out(spec, runtime, identity, clock, stopping)
         clock.enter("cleanup")
         runtime.leader.close()
-        phases, cpu = clock.read(), meter.read()
+        cpu, phases = meter.read(), clock.read()
+        duration_s = time.monotonic() - identity.started_s
     return build(
-        spec, runtime.options, identity, outcome, phases=phases, cpu=cpu, ddl_races=runtime.leader.ddl_race_retries
+        spec,
+        runtime.options,
+        identity,
+        outcome,
+        phases=phases,
+        duration_s=duration_s,
+        cpu=cpu,
+        ddl_races=runtime.leader.ddl_race_retries,
     )
 
 
@@ -86,6 +94,7 @@ def _carry_out(
     except RapidbyteError as error:
         return _failed_early(spec, runtime, None, error)
     if runtime.options.dry_run:
+        clock.enter("load")
         return _dry_run(spec, runtime, plan)
     contracts: list[WriteContract] = []
     try:

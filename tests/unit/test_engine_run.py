@@ -248,6 +248,15 @@ def test_figures_add_up() -> None:
     assert sum(worker.rows for stream in result.streams for worker in stream.workers) == result.records_read == 18
 
 
+def test_what_may_be_run_again_is_said() -> None:
+    """A published replace may; a published append would be twice there; a failure before the commit may."""
+    for mode, safe in (("replace", True), ("append", False)):
+        leader = FakeLeader(write_mode=mode)
+        assert run(FakeSource(1), leader, "a").streams[0].safe_to_retry is safe
+    failed = run(FakeSource(1, {("a", 0): bad("x")}), FakeLeader(write_mode="append"), "a")
+    assert failed.streams[0].safe_to_retry is True
+
+
 def test_watchers_hear_of_partitions_and_streams() -> None:
     """One PartitionLoaded a partition, one StreamFinished a stream."""
     events: list[Event] = []
