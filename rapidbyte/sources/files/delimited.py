@@ -148,6 +148,8 @@ class Records:
         self._stop = stop
         self.row_count = 0
         """Rows delivered so far."""
+        self.blocked_s = 0.0
+        """Seconds spent waiting for the file system so far."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for block_bytes in self._blocks:
@@ -165,13 +167,14 @@ class Records:
         """The rows that have not been delivered yet; returns False at a row that is longer than a block."""
         import pyarrow as pa
 
-        known = self.row_count
+        known, waited = self.row_count, self.blocked_s
         last_field: Any = None
         with self._text() as source:
             try:
                 source.allow(BLOCKS_AHEAD)
                 for batch in self._reader(source, block_bytes):
                     source.allow(1)
+                    self.blocked_s = waited + source.blocked_s
                     again, known = min(known, batch.num_rows), max(0, known - batch.num_rows)
                     last_field = batch.column(f"c{self._width - 1}").slice(max(0, batch.num_rows - 1))
                     if batch.num_rows > again:

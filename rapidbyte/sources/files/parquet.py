@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +11,7 @@ from rapidbyte.errors import SourceError
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in
 from rapidbyte.sources.files.infer import WIDEST_DECIMAL
-from rapidbyte.sources.files.paths import DataFile
+from rapidbyte.sources.files.paths import DataFile, TimedFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,21 +69,24 @@ class ParquetFacts:
 
 
 @contextmanager
-def _opened(file: DataFile) -> Generator[Any]:
+def _opened(file: DataFile) -> Generator[tuple[Any, TimedFile]]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(
-            file.path,
-            buffer_size=BUFFER_BYTES,
-            pre_buffer=False,
-            # As nanoseconds the years after 2262 would wrap.
-            coerce_int96_timestamp_unit="us",
-            arrow_extensions_enabled=True,
-            page_checksum_verification=True,
-        ) as opened:
-            yield opened
+        with (
+            TimedFile(file) as on_disk,
+            parquet.ParquetFile(
+                on_disk,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                # As nanoseconds the years after 2262 would wrap.
+                coerce_int96_timestamp_unit="us",
+                arrow_extensions_enabled=True,
+                page_checksum_verification=True,
+            ) as opened,
+        ):
+            yield opened, on_disk
     except (pa.ArrowInvalid, OSError) as error:
         if "magic bytes" in str(error):
             raise SourceError(
@@ -94,7 +97,7 @@ def _opened(file: DataFile) -> Generator[Any]:
 
 def read_facts(file: DataFile) -> ParquetFacts:
     """The footer. Raises SourceError where there is none, or where two columns have one name."""
-    with _opened(file) as opened:
+    with _opened(file) as (opened, _):
         metadata, schema = opened.metadata, opened.schema_arrow
         leaves = [opened.schema.column(index) for index in range(metadata.num_columns)]
         groups = tuple(_group(metadata.row_group(index)) for index in range(metadata.num_row_groups))
@@ -130,26 +133,43 @@ def group_ranges(groups: Sequence[RowGroup], partition_bytes: int) -> tuple[tupl
     return tuple(ranges)
 
 
-def read_groups(
-    file: DataFile, names: Sequence[str], low: int, high: int, *, block_bytes: int
-) -> Iterator[pa.RecordBatch]:
+class Groups:
     """The rows of the row groups `low <= group < high`, in order, with these columns, in batches of about a block.
 
-    Raises SourceError when there are other rows than the footer says.
+    Iterated once. Raises SourceError when there are other rows than the footer says.
     """
-    with _opened(file) as opened:
-        expected = sum(opened.metadata.row_group(index).num_rows for index in range(low, high))
-        wanted = {"row_groups": list(range(low, high)), "columns": list(names), "use_threads": False}
-        probe = next(opened.iter_batches(batch_size=PROBE_ROWS, **wanted), None)
-        width = probe.nbytes / probe.num_rows if probe is not None and probe.num_rows else 1
-        found = 0
-        for batch in opened.iter_batches(batch_size=int(min(MAX_ROWS, max(1, block_bytes // max(1, width)))), **wanted):
-            found += batch.num_rows
-            yield batch.select(list(names))
-    if found != expected:
-        raise SourceError(
-            f"{file.path}: {found} rows where the footer says {expected}", code="file_corrupt", hint="is it complete?"
-        )
+
+    def __init__(self, file: DataFile, names: Sequence[str], low: int, high: int, *, block_bytes: int) -> None:
+        self._file = file
+        self._names = list(names)
+        self._groups = list(range(low, high))
+        self._block_bytes = block_bytes
+        self.blocked_s = 0.0
+        """Seconds spent waiting for the file system so far."""
+
+    def __iter__(self) -> Generator[pa.RecordBatch]:
+        with _opened(self._file) as (opened, on_disk):
+            expected = sum(opened.metadata.row_group(index).num_rows for index in self._groups)
+            found = 0
+            for batch in self._batches(opened, self._rows_of_a_block(opened)):
+                self.blocked_s = on_disk.seconds
+                found += batch.num_rows
+                yield batch.select(self._names)
+        if found != expected:
+            raise SourceError(
+                f"{self._file.path}: {found} rows where the footer says {expected}",
+                code="file_corrupt",
+                hint="is it complete?",
+            )
+
+    def _batches(self, opened: Any, rows: int) -> Any:
+        return opened.iter_batches(batch_size=rows, row_groups=self._groups, columns=self._names, use_threads=False)
+
+    def _rows_of_a_block(self, opened: Any) -> int:
+        """By the width of the first rows."""
+        probe = next(self._batches(opened, PROBE_ROWS), None)
+        width = max(1, probe.nbytes // probe.num_rows) if probe is not None and probe.num_rows else 1
+        return max(1, min(MAX_ROWS, self._block_bytes // width))
 
 
 def settle(facts: ParquetFacts, name: str) -> Settled:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+import io
 import re
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rapidbyte.errors import ConfigError, SourceError
 from rapidbyte.spec import FileFormat
@@ -41,6 +43,29 @@ class DataFile:
     def name(self) -> str:
         """The last part of the path."""
         return Path(self.path).name
+
+
+class TimedFile(io.FileIO):
+    """A file, opened for reading, that knows how long reading it took."""
+
+    def __init__(self, file: DataFile) -> None:
+        super().__init__(file.path, "r")
+        self.seconds = 0.0
+        """Spent waiting for the file system so far."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As the file has it."""
+        started = time.monotonic()
+        data = super().read(-1 if size is None else size)
+        self.seconds += time.monotonic() - started
+        return data or b""
+
+    def readinto(self, buffer: Any, /) -> int:
+        """As the file has it."""
+        started = time.monotonic()
+        count = super().readinto(buffer)
+        self.seconds += time.monotonic() - started
+        return count or 0
 
 
 def find_files(path: str, base_dir: str) -> tuple[DataFile, ...]:

@@ -15,7 +15,7 @@ from rapidbyte.ports import Block, Stop
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header
 from rapidbyte.sources.files.infer import Convert, Reading, arrow_type, converter
-from rapidbyte.sources.files.parquet import deliver, read_facts, read_groups, settle
+from rapidbyte.sources.files.parquet import Groups, Settled, deliver, read_facts, settle
 from rapidbyte.sources.files.paths import DataFile, require_unchanged
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class FileTask:
 class FileBlocks:
     """The blocks of one partition, in order. Iterated once, by one thread."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], stop: Stop, block_bytes: int) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], rows: Records | Groups, stop: Stop, block_bytes: int) -> None:
         self._batches = batches
+        self._source = rows
         self._stop = stop
         self._block_bytes = block_bytes
         self._seconds = 0.0
-        self._cpu_seconds = 0.0
         self._rows = 0
         self._is_complete = False
 
@@ -76,12 +76,11 @@ class FileBlocks:
         self._is_complete = True
 
     def _timed(self) -> pa.RecordBatch | None:
-        started, cpu_started = time.monotonic(), time.thread_time()
+        started = time.monotonic()
         try:
             return next(self._batches, None)
         finally:
             self._seconds += time.monotonic() - started
-            self._cpu_seconds += time.thread_time() - cpu_started
 
     @property
     def row_count(self) -> int:
@@ -92,9 +91,9 @@ class FileBlocks:
 
     @property
     def times(self) -> ReadTimes:
-        """Busy is this thread's CPU: parsing, converting. Blocked is the rest: the file system, and decompression."""
-        busy = min(self._cpu_seconds, self._seconds)
-        return ReadTimes(blocked_s=self._seconds - busy, busy_s=busy)
+        """Blocked is waiting for the file system, busy the rest: decompressing, parsing, converting."""
+        blocked = min(self._source.blocked_s, self._seconds)
+        return ReadTimes(blocked_s=blocked, busy_s=self._seconds - blocked)
 
 
 def pieces(batch: pa.RecordBatch, block_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -118,22 +117,27 @@ def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int
     file = next((file for file in task.files if file.path == part.path), None)
     if file is None:
         raise InternalError(f"partition {partition.index} is of a file of another stream", code="partition_kind")
-    with open_batches(task, file, part, stop) as batches:
-        yield FileBlocks(batches, stop, task.block_bytes)
+    with open_batches(task, file, part, stop) as (batches, rows):
+        yield FileBlocks(batches, rows, stop, task.block_bytes)
 
 
 @contextmanager
-def open_batches(task: FileTask, file: DataFile, part: FileRange, stop: Stop) -> Generator[Iterator[pa.RecordBatch]]:
-    """The wanted columns of the rows that meet the condition, in batches. Raises what `read_partition` does."""
+def open_batches(
+    task: FileTask, file: DataFile, part: FileRange, stop: Stop
+) -> Generator[tuple[Iterator[pa.RecordBatch], Records | Groups]]:
+    """The wanted columns of the rows that meet the condition, in batches, and what reads them from the file.
+
+    Raises what `read_partition` does.
+    """
     require_unchanged(file)
     with open_sandbox() as sandbox:
         if task.dialect is None:
-            typed = _typed_groups(task, file, part, sandbox)
+            rows, typed = _typed_groups(task, file, part, sandbox)
         else:
-            names = read_header(file, task.dialect)
-            typed = _typed_records(task, file, _records(task, file, task.dialect, names, stop))
+            rows = _records(task, file, task.dialect, stop)
+            typed = _typed_records(task, file, rows)
         with closing(typed), closing(_selected(task, file, typed, sandbox)) as batches:
-            yield batches
+            yield batches, rows
 
 
 def _selected(
@@ -145,7 +149,8 @@ def _selected(
     require_unchanged(file)
 
 
-def _records(task: FileTask, file: DataFile, dialect: Dialect, names: tuple[str, ...], stop: Stop) -> Records:
+def _records(task: FileTask, file: DataFile, dialect: Dialect, stop: Stop) -> Records:
+    names = read_header(file, dialect)
     if sorted(names) != sorted(column.name for column in task.columns):
         raise SourceError(f"{file.path} has other columns than before", code="file_changed")
     return Records(
@@ -208,25 +213,45 @@ def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, det
     )
 
 
-def _typed_groups(task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox) -> Generator[pa.RecordBatch]:
+def _typed_groups(
+    task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox
+) -> tuple[Groups, Generator[pa.RecordBatch]]:
     """Parquet's values in the types that are delivered."""
     import pyarrow as pa
 
     facts = read_facts(file)
     columns = task.needed
     steps = [settle(facts, column.name) for column in columns]
-    low = part.low_group or 0
     high = len(facts.groups) if part.high_group is None else part.high_group
     names = [column.name for column in columns]
-    for batch in read_groups(file, names, low, high, block_bytes=task.block_bytes):
-        arrays: list[pa.Array] = []
-        for column, settled, values in zip(columns, steps, batch.columns, strict=True):
-            try:
-                ready = deliver(values, settled, sandbox, lossy=column.lossy)
-                arrays.append(ready if column.reading is None else declared_values(ready, column.reading))
-            except pa.ArrowInvalid as error:
-                raise _lossy(file, column, str(error)) from error
-        yield pa.RecordBatch.from_arrays(arrays, names=names)
+    groups = Groups(file, names, part.low_group or 0, high, block_bytes=task.block_bytes)
+
+    def typed() -> Generator[pa.RecordBatch]:
+        for batch in groups:
+            arrays = [
+                _delivered(file, column, settled, values, sandbox)
+                for column, settled, values in zip(columns, steps, batch.columns, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+    return groups, typed()
+
+
+def _delivered(file: DataFile, column: FileColumn, settled: Settled, values: pa.Array, sandbox: Sandbox) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        ready = deliver(values, settled, sandbox, lossy=column.lossy)
+        return ready if column.reading is None else declared_values(ready, column.reading)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{file.path}: a value of column {column.name} does not fit its type without loss",
+            code="value_misfit",
+            sqlstate="22003",
+            column=column.name,
+            hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit, as nanoseconds",
+            row_detail=str(error),
+        ) from error
 
 
 def declared_values(values: pa.Array, reading: Reading) -> pa.Array:
@@ -240,14 +265,3 @@ def declared_values(values: pa.Array, reading: Reading) -> pa.Array:
     if pa.types.is_string(values.type):
         return converter(reading)(values)
     return pc.cast(values, arrow_type(reading.arrow))
-
-
-def _lossy(file: DataFile, column: FileColumn, detail: str) -> DataError:
-    return DataError(
-        f"{file.path}: a value of column {column.name} does not fit its type without loss",
-        code="value_misfit",
-        sqlstate="22003",
-        column=column.name,
-        hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit, as nanoseconds",
-        row_detail=detail,
-    )

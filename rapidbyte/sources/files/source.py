@@ -120,7 +120,7 @@ class FilesSnapshot:
         found = self._described[stream.name]
         rows: list[tuple[str | None, ...]] = []
         for file in found.task.files:
-            with open_batches(found.task, file, FileRange(path=file.path), never) as batches:
+            with open_batches(found.task, file, FileRange(path=file.path), never) as (batches, _):
                 for batch in batches:
                     columns = [
                         [printed(value, column.type.name) for value in _listed(values.slice(0, limit - len(rows)))]

@@ -6,12 +6,11 @@ import codecs
 import io
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.paths import DataFile, compression_of
+from rapidbyte.sources.files.paths import DataFile, TimedFile, compression_of
 
 _SIGNATURES = {
     b"\x1f\x8b": ("compressed by gzip", "let its name end in .gz"),
@@ -55,6 +54,7 @@ class TextBytes(io.RawIOBase):
         self._compression = compression_of(file, "csv")
         self._stop = stop
         self._encoding = encoding
+        self._file_on_disk = TimedFile(file)
         self._source = self._opened()
         self._decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)()
         self._ready = memoryview(b"")
@@ -65,11 +65,16 @@ class TextBytes(io.RawIOBase):
         self._begin(skip)
 
     def _opened(self) -> Any:
-        if self._compression is not None:
-            import pyarrow as pa
+        if self._compression is None:
+            return self._file_on_disk
+        import pyarrow as pa
 
-            return pa.CompressedInputStream(pa.OSFile(self._file.path), self._compression)
-        return Path(self._file.path).open("rb", buffering=0)
+        return pa.CompressedInputStream(pa.PythonFile(self._file_on_disk, mode="r"), self._compression)
+
+    @property
+    def blocked_s(self) -> float:
+        """Seconds spent waiting for the file system so far."""
+        return self._file_on_disk.seconds
 
     @property
     def tail(self) -> bytes:
@@ -121,6 +126,7 @@ class TextBytes(io.RawIOBase):
         with self._turn:
             if not self.closed:
                 self._source.close()
+                self._file_on_disk.close()
             super().close()
             self._turn.notify_all()
 
