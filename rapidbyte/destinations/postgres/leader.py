@@ -63,7 +63,7 @@ LOOK_UP_SECONDS = 30.0
 class PostgresLeader:
     """The leader of one pipeline's loads. Used by one thread; `close` it.
 
-    `worker_connection` is the workers' login; it goes into the contracts and is never opened here.
+    `worker_connection` is the workers' login; it goes into the contracts. Here it is tried once, and nothing is run with it.
     """
 
     def __init__(self, spec: PipelineSpec, *, connection: Connection, worker_connection: Connection) -> None:
@@ -121,7 +121,7 @@ class PostgresLeader:
 
     def check_privileges(self, plan: RunPlan) -> None:
         """Raises PrivilegeError with the exact GRANT for everything that is missing; ConfigError for what no GRANT
-        cures: a worker role that does not exist.
+        cures: a worker role that does not exist; DestinationError when the workers' login is refused.
         """
         with self._looking("looking at privileges") as connection:
             role = privileges.current_role(connection)
@@ -143,6 +143,10 @@ class PostgresLeader:
                 code="privilege_missing",
                 hint="; ".join(missing) + ";",
             )
+        if worker is not None:
+            # Once here, so that a wrong password ends the run now: later a login that fails is tried again (C12).
+            name = session_name("worker-0", self._spec.pipeline)
+            connect(self._worker_connection, side="destination", application_name=name).close()
 
     def prepare_stream(self, plan: RunPlan, stream: StreamPlan, run_id: str) -> WriteContract:
         """Schema, ledger, columns, stage, grants, and their record in `loads`: one transaction, committed.
@@ -197,6 +201,7 @@ class PostgresLeader:
     def discard_stream(self, contract: WriteContract) -> None:
         """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
         with self._changing(f"discarding the stage of {contract.target}") as connection:
+            locks.limit_waits(connection, LOOK_SECONDS)
             _discard(connection, contract.load_id)
         self._release(contract.load_id)
 
