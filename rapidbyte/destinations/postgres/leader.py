@@ -63,7 +63,7 @@ LOOK_UP_SECONDS = 30.0
 class PostgresLeader:
     """The leader of one pipeline's loads. Used by one thread; `close` it.
 
-    `worker_connection` is the workers' login; it goes into the contracts. Here it is tried once, and nothing is run with it.
+    `worker_connection` is the workers' login; it goes into the contracts. Here it is tried once, and runs nothing.
     """
 
     def __init__(self, spec: PipelineSpec, *, connection: Connection, worker_connection: Connection) -> None:
