@@ -155,14 +155,14 @@ def choose_workers(
 ) -> tuple[int, str]:
     """How many workers, and why. An explicit number is obeyed, or refused when connections do not suffice.
 
-    Each worker takes a connection at either end; the leader takes two at the destination, the snapshot's holder
-    one at the source.
+    Each worker takes a connection at either end; the leader takes two at the destination, the snapshot two
+    at the source: its holder's, and a checksum's.
     """
     limits: list[tuple[int, str]] = []
     if destination.connections_left is not None:
         limits.append((destination.connections_left - 2, "the destination's free connections"))
     if source is not None and source.connections_left is not None:
-        limits.append((source.connections_left - 1, "the source's free connections"))
+        limits.append((source.connections_left - 2, "the source's free connections"))
     room, what = min(limits, default=(1_000_000, ""))
     if room < 1:
         raise ConfigError(

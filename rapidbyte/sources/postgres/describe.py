@@ -15,6 +15,7 @@ from rapidbyte.pg.catalog import (
     CatalogColumn,
     Leaf,
     Relation,
+    Size,
     column_types,
     columns_of,
     describe_types,
@@ -58,6 +59,8 @@ class Looked:
     keys: dict[int, tuple[str, ...]]
     leaves: dict[int, tuple[Leaf, ...]]
     indexed: dict[int, str]
+    sizes: dict[int, Size]
+    """Of the leaves, by their oids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +140,13 @@ class SourceCatalog:
 
     def _look_up(self, relations: Sequence[Relation]) -> Looked:
         oids = [relation.oid for relation in relations]
+        leaves = leaves_of(self._connection, oids)
         return Looked(
             columns=columns_of(self._connection, oids),
             keys=primary_keys(self._connection, oids),
-            leaves=leaves_of(self._connection, oids),
+            leaves=leaves,
             indexed=integer_keys(self._connection, oids),
+            sizes=sizes_of(self._connection, [leaf.oid for each in leaves.values() for leaf in each]),
         )
 
     def _relation_shape(self, spec: StreamSpec, relation: Relation, looked: Looked) -> StreamShape | None:
@@ -171,7 +176,7 @@ class SourceCatalog:
     def _catalog_shape(self, spec: StreamSpec, relation: Relation, looked: Looked) -> StreamShape:
         """A relation's shape with all its columns; sizes are those of its leaves together."""
         leaves = looked.leaves[relation.oid]
-        sizes = sizes_of(self._connection, [leaf.oid for leaf in leaves]).values()
+        sizes = [looked.sizes[leaf.oid] for leaf in leaves]
         rows = [size.rows for size in sizes if size.rows is not None]
         split = choose_split(
             kind=relation.kind,
