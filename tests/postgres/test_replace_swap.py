@@ -27,6 +27,8 @@ CREATE TABLE raw.t (
   CONSTRAINT soft UNIQUE (b, id) INCLUDE (c) DEFERRABLE,
   CHECK (id > 0 AND c IS DISTINCT FROM 'infinity')
 ) WITH (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_enabled = false);
+ALTER TABLE raw.t ADD gone int;
+ALTER TABLE raw.t DROP gone;
 CREATE INDEX ON raw.t (b);
 CREATE UNIQUE INDEX "odd ""name"" USING" ON raw.t USING btree (lower(a) DESC NULLS LAST, id) WHERE b > 1;
 CREATE INDEX brinny ON raw.t USING brin (c) WITH (pages_per_range = 8);
@@ -200,7 +202,8 @@ def test_grants_of_others_than_the_owner_stay(destination_db: str, make_role: Ca
     middle, end = make_role(), make_role()
     run(destination_db, SOURCE)
     run(destination_db, LADEN)
-    run(destination_db, f"GRANT USAGE ON SCHEMA raw TO {middle}; GRANT SELECT ON raw.t TO {middle} WITH GRANT OPTION; SET ROLE {middle};"
+    run(destination_db, f"GRANT USAGE ON SCHEMA raw TO {middle}; GRANT SELECT ON raw.t TO {middle}"
+        f" WITH GRANT OPTION; SET ROLE {middle};"
         f"GRANT SELECT ON raw.t TO {end}")  # fmt: skip
     before = catalog_of(destination_db, "raw", "t")
     with lead(destination_db, "t", write_mode="replace") as load:
@@ -251,6 +254,34 @@ def test_a_swap_waits_for_a_reader_to_end(destination_db: str) -> None:
         reader.commit()
         publisher.join(60)
     assert done == ["swap"]
+
+
+def test_readers_see_the_old_rows_or_the_new_ones(destination_db: str) -> None:
+    """Many replaces under readers at work, plain and prepared: never none, never both (D7)."""
+    run(destination_db, SOURCE)
+    run(destination_db, "CREATE SCHEMA raw; CREATE TABLE raw.t (id int PRIMARY KEY, a text, b numeric(10,2),"
+        " c timestamptz); INSERT INTO raw.t SELECT i, '0', 1 FROM generate_series(1, 500) i")  # fmt: skip
+    seen: set[tuple[int, int]] = set()
+    stop = threading.Event()
+
+    def read(prepare: bool) -> None:
+        with psycopg.connect(destination_db, autocommit=True) as reader:
+            while not stop.is_set():
+                row = reader.execute("SELECT count(*), count(DISTINCT a) FROM raw.t", prepare=prepare).fetchone()
+                assert row is not None
+                seen.add(row)
+
+    readers = [threading.Thread(target=read, args=(prepare,)) for prepare in (False, True)]
+    for reader in readers:
+        reader.start()
+    with lead(destination_db, "t", write_mode="replace") as load:
+        for number in range(1, 6):
+            report = load.publish(f"SELECT i, '{number}', 1.0, NULL::timestamptz FROM generate_series(1, 500) i")
+            assert report.publish == "swap"
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert seen == {(500, 1)}
 
 
 @pytest.mark.parametrize(
