@@ -17,10 +17,15 @@ from rapidbyte.destinations.postgres import leader as leader_module
 from rapidbyte.errors import CheckError, DataError, DestinationError
 from rapidbyte.spec import StreamSpec
 from tests.kit.catalog import catalog_of, differences
-from tests.postgres.leading import finalize, lead, rows_of, run
+from tests.postgres.leading import Lead, finalize, lead, rows_of, run
 
 ORDERS = "CREATE SCHEMA app; CREATE TABLE app.orders (id int PRIMARY KEY, note text, price numeric(10,2) NOT NULL);"
 TWO = "VALUES (1, 'a', 1.50), (2, NULL, 2.00)"
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = 'rapidbyte leader shop' AND datname = current_database() AND state <> 'idle'
+"""
+
 STAGES = """
 SELECT n.nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
 WHERE relname LIKE '\\_rb\\_%'
@@ -346,6 +351,34 @@ def test_a_load_is_published_once(destination_db: str) -> None:
     assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(2,)]
 
 
+def test_two_leaders_that_publish_one_load_publish_it_once(destination_db: str) -> None:
+    """The second waits for the first, and then is refused."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders INCLUDING ALL)")
+    run(destination_db, "INSERT INTO raw.orders VALUES (9, '', 9)")
+    with lead(destination_db, "orders") as one, lead(destination_db, "orders") as two:
+        contract = one.prepare()
+        receipts = one.fill(contract, TWO)
+        outcomes: list[object] = []
+
+        def publish(load: Lead) -> None:
+            try:
+                outcomes.append(finalize(load.leader, contract, receipts).rows)
+            except DestinationError as error:
+                outcomes.append(error.code)
+
+        threads = [threading.Thread(target=publish, args=(load,)) for load in (one, two)]
+        with psycopg.connect(destination_db) as blocker:
+            blocker.execute("LOCK TABLE raw.orders IN SHARE MODE")
+            for thread in threads:
+                thread.start()
+            while rows_of(destination_db, WAITING) != [(2,)]:
+                pass
+        for thread in threads:
+            thread.join()
+    assert sorted(outcomes, key=str) == [2, "load_not_prepared"]
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(3,)]
+
+
 def test_a_checksum_that_differs_publishes_nothing(destination_db: str) -> None:
     """Exit 9; one that agrees is reported."""
     run(destination_db, ORDERS)
@@ -409,8 +442,10 @@ def test_a_roles_own_settings_do_not_matter(destination_db: str, make_role: Call
         load = replace(load, dsn=destination_db)
         contract = load.prepare()
         receipts = load.fill(contract, TWO)
+        session = load.leader._session
         time.sleep(0.5)  # longer than idle_session_timeout
         assert finalize(load.leader, contract, receipts).publish == "swap"
+        assert load.leader._session is session
         assert differences(before, catalog_of(destination_db, "raw", "orders")) == {}
         run(destination_db, "CREATE VIEW raw.v AS SELECT id FROM raw.orders")
         assert load.publish(TWO).publish == "in_place"

@@ -319,11 +319,16 @@ def test_a_key_that_the_stream_lacks_is_refused(destination_db: str) -> None:
     assert caught.value.code == "key_column_missing"
 
 
-def test_eight_leaders_prepare_into_one_fresh_schema_at_once(destination_db: str) -> None:
-    """All succeed, and none has to try twice (D4)."""
+@pytest.mark.parametrize("ledger", ["fresh", "there"])
+def test_eight_leaders_prepare_into_one_fresh_schema_at_once(ledger: str, destination_db: str) -> None:
+    """All succeed, and none has to try twice (D4), whether or not the ledger is fresh too."""
     run(
         destination_db, "CREATE SCHEMA app;" + "".join(f"CREATE TABLE app.t{i} (id int PRIMARY KEY);" for i in range(8))
     )
+    if ledger == "there":
+        run(destination_db, "CREATE TABLE app.first (id int PRIMARY KEY)")
+        with lead(destination_db, "first", into="elsewhere") as load:
+            load.publish("VALUES (1)")
     barrier = threading.Barrier(8)
     outcomes: list[tuple[str, int]] = []
 
@@ -341,7 +346,9 @@ def test_eight_leaders_prepare_into_one_fresh_schema_at_once(destination_db: str
     for thread in threads:
         thread.join()
     assert outcomes == [("rename", 0)] * 8
-    assert rows_of(destination_db, "SELECT count(*) FROM _rapidbyte.loads WHERE state = 'published'") == [(8,)]
+    assert rows_of(destination_db, "SELECT count(*) FROM _rapidbyte.loads WHERE state = 'published'") == [
+        (8 + (ledger == "there"),)
+    ]
 
 
 def test_a_lost_race_is_tried_again_and_counted(destination_db: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from rapidbyte.errors import DataError
+from rapidbyte.errors import DataError, DestinationError
 from rapidbyte.spec import StreamSpec
 from tests.kit.catalog import catalog_of, differences
 from tests.postgres.leading import finalize, lead, rows_of, run
@@ -191,6 +191,21 @@ def test_triggers_fire_with_the_roles_search_path_and_are_named(destination_db: 
     assert rows_of(destination_db, "SELECT what FROM raw.log ORDER BY 1") == [("DELETE",), ("INSERT",), ("UPDATE",)]
 
 
+def test_deferred_triggers_fire_with_the_roles_search_path(destination_db: str) -> None:
+    """They fire before the COMMIT, while it is in force."""
+    run(destination_db, TARGET + TRIGGER)
+    run(
+        destination_db,
+        'DROP TRIGGER "note it" ON raw.t; CREATE CONSTRAINT TRIGGER late AFTER INSERT ON raw.t DEFERRABLE'
+        " INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION raw.note()",
+    )
+    name = rows_of(destination_db, "SELECT current_database()")[0][0]
+    run(destination_db, f'ALTER DATABASE "{name}" SET search_path = raw')
+    with lead(destination_db, "t", write_mode="replace") as load:
+        load.publish(NEW)
+    assert rows_of(destination_db, "SELECT what FROM raw.log") == [("INSERT",)]
+
+
 @pytest.mark.parametrize("operation", ["INSERT", "UPDATE", "DELETE"])
 def test_a_trigger_that_swallows_rows_is_noticed(operation: str, destination_db: str) -> None:
     """One row less written than there should be fails the load, and the target is as it was (B19)."""
@@ -217,7 +232,8 @@ def test_generated_columns_are_computed_and_identity_values_are_those_of_the_sou
     """Neither is an obstacle (B17, B18); the sequence is left alone, and a warning says that it is behind."""
     run(
         destination_db,
-        "CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, a text, twice int GENERATED ALWAYS AS (id * 2) STORED);"
+        "CREATE SCHEMA app;"
+        "CREATE TABLE app.t (id int PRIMARY KEY, a text, twice int GENERATED ALWAYS AS (id * 2) STORED);"
         "CREATE SCHEMA raw; CREATE TABLE raw.t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text,"
         " twice int GENERATED ALWAYS AS (id * 2) STORED); INSERT INTO raw.t (a) VALUES ('x'), ('y')",
     )
@@ -225,9 +241,10 @@ def test_generated_columns_are_computed_and_identity_values_are_those_of_the_sou
     with lead(destination_db, "t", write_mode="replace") as load:
         report = load.publish("VALUES (1, 'ONE'), (70, 'seventy')")
     assert rows_of(destination_db, "SELECT * FROM raw.t ORDER BY id") == [(1, "ONE", 2), (70, "seventy", 140)]
-    assert report.warnings == (
+    (warning,) = report.warnings
+    assert warning == (
         "column id: values up to 70 were loaded, and sequence raw.t_id_seq stands at 2:"
-        " an INSERT that takes its default may fail; setval() moves it",
+        " an INSERT that takes its default may fail; setval() moves it"
     )
     assert differences(before, catalog_of(destination_db, "raw", "t")) == {}
 
@@ -275,14 +292,14 @@ def test_rows_of_inheriting_tables_are_left_alone(destination_db: str) -> None:
 
 def test_writers_wait_while_readers_pass(destination_db: str) -> None:
     """The publish takes SHARE ROW EXCLUSIVE: a writer that is at work keeps it out until publish_timeout (D15)."""
-    from rapidbyte.errors import DestinationError
-
     run(destination_db, TARGET)
     with psycopg.connect(destination_db) as writer:
         writer.execute("UPDATE raw.t SET b = 5 WHERE id = 1")
-        with lead(destination_db, "t", write_mode="replace", publish_timeout_seconds=0.0) as load:
-            with pytest.raises(DestinationError) as caught:
-                load.publish(NEW)
+        with (
+            lead(destination_db, "t", write_mode="replace", publish_timeout_seconds=0.0) as load,
+            pytest.raises(DestinationError) as caught,
+        ):
+            load.publish(NEW)
         writer.rollback()
     assert caught.value.code == "lock_not_available"
     assert rows_of(destination_db, "SELECT id FROM raw.t ORDER BY 1") == [(1,), (2,), (3,)]
