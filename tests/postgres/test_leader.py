@@ -351,6 +351,26 @@ def test_eight_leaders_prepare_into_one_fresh_schema_at_once(ledger: str, destin
     ]
 
 
+def test_leaders_prepare_one_schema_one_after_the_other(destination_db: str) -> None:
+    """The second waits for an advisory lock, and finds what the first has made: no race at all."""
+    run(destination_db, T)
+    with psycopg.connect(destination_db) as first, lead(destination_db, "t") as load:
+        plan = load.plan()
+        first.execute("SELECT pg_advisory_xact_lock(hashtextextended('rapidbyte schema raw', 0))")
+        first.execute("CREATE SCHEMA raw")
+        preparing = threading.Thread(target=load.leader.prepare_stream, args=(plan, plan.streams[0], "run-1"))
+        preparing.start()
+        waiting = (
+            "SELECT wait_event FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND application_name = 'rapidbyte leader shop' AND datname = current_database()"
+        )
+        while not (found := rows_of(destination_db, waiting)):
+            pass
+        first.commit()
+        preparing.join()
+        assert (found, load.leader.ddl_race_retries) == ([("advisory",)], 0)
+
+
 def test_a_lost_race_is_tried_again_and_counted(destination_db: str) -> None:
     """23505 on a catalog index: another session creates the schema at the same time."""
     run(destination_db, T)
