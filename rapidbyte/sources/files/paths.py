@@ -77,7 +77,7 @@ def find_files(path: str, base_dir: str) -> tuple[DataFile, ...]:
         raise ConfigError(
             f"{path}: files elsewhere cannot be read in this version", code="path_remote", hint="copy it here first"
         )
-    wanted = Path(base_dir) / Path(path).expanduser()
+    wanted = (Path(base_dir) / Path(path).expanduser()).absolute()
     if not glob.has_magic(path) or wanted.exists():
         return (stamp(wanted),)
     found = [Path(name) for name in sorted(glob.glob(str(wanted), recursive=True))]  # noqa: PTH207 - ** and order
