@@ -17,7 +17,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +27,7 @@ from psycopg import sql
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from tests.kit.server import Server, kill_leftover, running_server, unique_name  # noqa: E402
+from tests.kit.server import Server, kill_leftover, make_folder, running_server, unique_name  # noqa: E402
 
 TIMEOUT_SECONDS = 300
 
@@ -48,7 +47,7 @@ def main() -> int:
     if not scenarios:
         print(f"no scenario's name contains {' or '.join(arguments.filters)}", file=sys.stderr)
         return 2
-    base = Path(tempfile.mkdtemp(prefix="rb-", dir="/tmp"))
+    base = make_folder()
     os.environ["XDG_CACHE_HOME"] = str(base / "cache")
     try:
         with running_server(base) as server, ThreadPoolExecutor(arguments.jobs) as pool:

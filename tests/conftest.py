@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,17 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from tests.kit import catalog
-from tests.kit.server import PASSWORD_ROLE, SANE, Server, ServerLog, kill_leftover, running_server, unique_name
+from tests.kit.server import (
+    PASSWORD_ROLE,
+    SANE,
+    STRATEGY,
+    Server,
+    ServerLog,
+    kill_leftover,
+    make_folder,
+    running_server,
+    unique_name,
+)
 
 SERVER_FOLDER = "RAPIDBYTE_TEST_FOLDER"
 """Environment variable by which pytest tells its xdist workers where the server is."""
@@ -34,8 +43,7 @@ settings.load_profile("default")
 def pytest_configure(config: pytest.Config) -> None:
     """The process that starts first makes the folder; xdist workers inherit its name."""
     if not hasattr(config, "workerinput"):
-        # A short path: a Unix socket's has 103 bytes.
-        os.environ[SERVER_FOLDER] = tempfile.mkdtemp(prefix="rb-", dir="/tmp")
+        os.environ[SERVER_FOLDER] = str(make_folder())
         os.environ["XDG_CACHE_HOME"] = str(Path(os.environ[SERVER_FOLDER], "cache"))
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]  # a developer's PGHOST is not the tests' business
@@ -103,7 +111,8 @@ def make_database(server: Server, server_dsn: str, make_role: Callable[..., str]
         def make(options: str = "", *, name: str | None = None) -> str:
             database = name or unique_name("rb_db")
             identifier = sql.Identifier(database)
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ").format(identifier) + sql.SQL(options))
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE template0 {} {}")
+            admin.execute(statement.format(identifier, sql.SQL(STRATEGY), sql.SQL(options)))
             made.append(database)
             return server.dsn(database)
 

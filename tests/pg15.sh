@@ -14,7 +14,8 @@ if [ ! -x "$bin/initdb" ]; then
     exit 0
 fi
 
-folder=$(mktemp -d /tmp/rb-pg.XXXXXX)
+# In memory where there is room, as the tests' own server: see make_folder in tests/kit/server.py.
+folder=$(.venv/bin/python -c 'from tests.kit.server import make_folder; print(make_folder())')
 chmod 0755 "$folder"
 as_server=()
 if [ "$(id -u)" = 0 ]; then

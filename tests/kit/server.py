@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
+import tempfile
 import time
 import uuid
 from collections.abc import Generator, Iterator
@@ -54,6 +56,22 @@ bytea_output = 'escape'
 extra_float_digits = -3
 xmloption = 'document'
 """
+
+
+MEMORY_FOLDER = "/dev/shm"
+MEMORY_FOLDER_BYTES = 4 * 1024**3
+
+STRATEGY = "STRATEGY file_copy"
+"""Of CREATE DATABASE. Without fsync it takes half the time that the default takes (18 instead of 31 ms in memory)."""
+
+
+def make_folder() -> Path:
+    """A folder with a short path, in memory where there is room: tests mostly wait for databases to be made."""
+    try:
+        free = shutil.disk_usage(MEMORY_FOLDER).free
+        return Path(tempfile.mkdtemp(prefix="rb-", dir=MEMORY_FOLDER if free > MEMORY_FOLDER_BYTES else "/tmp"))
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="rb-", dir="/tmp"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
