@@ -27,8 +27,8 @@ MOMENTS = st.datetimes(min_value=dt.datetime(1, 1, 1), max_value=dt.datetime(999
 
 
 @pytest.fixture
-def connection(destination_db: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(destination_db, autocommit=True) as opened:
+def connection(server_dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(server_dsn, autocommit=True) as opened:
         opened.execute("SET timezone = 'UTC'")
         opened.execute("SET datestyle = 'ISO'")
         yield opened
