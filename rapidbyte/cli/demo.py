@@ -27,6 +27,9 @@ FILES = (
 )
 """(stream, file, primary key) of the flights of 2013 from New York."""
 
+TYPES = {"weather": "pressure: double precision"}
+"""What inference leaves as text, because 1000 is written as 1e3 there: declared instead."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPaths:
@@ -118,6 +121,7 @@ def load_files_yaml(paths: DemoPaths, data: Path) -> str:
     streams = "".join(
         f"    - name: {name}\n      path: {pipeline_yaml(str(data / file))}\n"
         + (f"      primary_key: [{key}]\n" if key else "")
+        + (f"      types: {{{types}}}\n" if (types := TYPES.get(name)) else "")
         for name, file, key in FILES
     )
     return f"""\
