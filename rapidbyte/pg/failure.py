@@ -143,6 +143,8 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
     kind = error_class(state, side)
     code, hint = code_and_hint(state)
     primary = masked(_one_line(diag.message_primary or str(error) or type(error).__name__), state)
+    if _is_raised_by_a_function(error):
+        primary = "a function of the server raised an error, whose text may hold row values"
     place = copy_place(diag.context)
     lost = is_connection_loss(error)
     where = "" if lost and state is None else f" [{state}]"
@@ -219,9 +221,15 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _is_raised_by_a_function(error: psycopg.Error) -> bool:
+    """Whether a person wrote the message, in a RAISE: what is in it nobody knows (G6)."""
+    return (error.sqlstate or "").startswith("P0") or " at RAISE" in (error.diag.context or "")
+
+
 def _row_detail(error: psycopg.Error) -> str | None:
     diag = error.diag
-    if error.sqlstate is None or not error.sqlstate.startswith(_DATA_CLASSES):
+    raised = _is_raised_by_a_function(error)
+    if not raised and (error.sqlstate is None or not error.sqlstate.startswith(_DATA_CLASSES)):
         return None
     parts = [part for part in (diag.message_primary, diag.message_detail, diag.context) if part]
     return "; ".join(_one_line(part) for part in parts) or None

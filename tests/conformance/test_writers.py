@@ -258,3 +258,29 @@ def test_no_session_is_idle_in_a_transaction_while_the_source_is_slow(
 
     postgres.write(postgres.target, part(), Slow(), worker=9, stop=lambda: False)
     assert states == ["idle"]
+
+
+def test_a_message_that_a_trigger_raised_is_not_shown(
+    postgres: Bench, connect: Callable[..., psycopg.Connection], destination_db: str
+) -> None:
+    """G6: a person wrote it, with values in it, under any SQLSTATE; it is in row_detail alone."""
+    connect(destination_db).execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'row canary % is bad', NEW.id USING errcode = 'check_violation'; END$$;"
+        "CREATE TRIGGER t BEFORE INSERT ON raw.stage FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    with pytest.raises(DataError) as raised:
+        postgres.write(postgres.target, part(), three(), worker=0, stop=lambda: False)
+    assert "canary" not in raised.value.message
+    assert "canary" in (raised.value.context.row_detail or "")
+
+
+def test_a_role_that_is_read_only_by_default_and_impatient_still_writes(
+    postgres: Bench, connect: Callable[..., psycopg.Connection], destination_db: str
+) -> None:
+    """Its defaults are for people at a prompt."""
+    database = conninfo_to_dict(destination_db)["dbname"]
+    admin = connect(destination_db)
+    admin.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")  # type: ignore[arg-type]
+    receipt = postgres.write(postgres.target, part(), three(), worker=0, stop=lambda: False)
+    assert receipt.rows == 3

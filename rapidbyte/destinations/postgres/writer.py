@@ -48,11 +48,15 @@ def write_partition(
     )
     with closing(login) as connection:
         laps.lap("connect")
+        connection.autocommit = True
+        with translated("destination", doing):
+            # The role's own timeout would end a session that waits for a slow source.
+            connection.execute("SET idle_session_timeout = 0")
         arriving = iter(blocks)
         first = next(arriving, None)
         laps.lap("wait_source")
         with translated("destination", doing):
-            begin(connection, target.session)
+            begin(connection, target.session, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             receipt = _earlier_receipt(connection, target, partition)
             if receipt is None:
                 with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
