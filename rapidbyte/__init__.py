@@ -1,4 +1,4 @@
-"""rapidbyte loads data into PostgreSQL at the speed of COPY, in parallel, exactly once, from a YAML file.
+"""rapidbyte loads data into PostgreSQL with COPY, in parallel, from a YAML file.
 
 The map, in reading order:
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # passwords (G5).
 application = typer.Typer(
     name="rapidbyte",
-    help="Loads data into PostgreSQL at the speed of COPY, in parallel, exactly once, from a YAML file.",
+    help="Loads data into PostgreSQL with COPY, in parallel, from a YAML file.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     pretty_exceptions_show_locals=False,
