@@ -35,7 +35,7 @@ def write_partition(
 ) -> PartitionReceipt:
     """Copies a partition into the target and commits it together with its receipt.
 
-    The transaction begins when the first block is there, so a slow source leaves no session idle in a transaction.
+    It connects when the first block is there, so a slow source leaves no session idle, in a transaction or not.
     A retry waits for the end of an earlier attempt whose COMMIT is still under way, and then finds its receipt.
     Raises ContractError before connecting; DataError, DestinationError, CancelledError, and what `blocks` raises:
     then nothing of this partition is left.
@@ -43,18 +43,15 @@ def write_partition(
     target.require_complete()
     laps = Laps()
     doing = f"copying into {target.table}"
+    # Connected once there is something to write: no session of ours lies idle until a slow source delivers.
+    arriving = iter(blocks)
+    first = next(arriving, None)
+    laps.lap("wait_source")
     login = connect(
         target.login, side="destination", application_name=session_name(f"worker-{worker}", target.pipeline)
     )
     with closing(login) as connection:
         laps.lap("connect")
-        connection.autocommit = True
-        with translated("destination", doing):
-            # The role's own timeout would end a session that waits for a slow source.
-            connection.execute("SET idle_session_timeout = 0")
-        arriving = iter(blocks)
-        first = next(arriving, None)
-        laps.lap("wait_source")
         with translated("destination", doing):
             begin(connection, target.session, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             receipt = _earlier_receipt(connection, target, partition)
