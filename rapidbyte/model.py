@@ -129,7 +129,9 @@ class ServerFacts:
     identity: str = ""
     """system_identifier and database oid, where readable: tells two databases apart."""
     connections_left: int | None = None
-    """max_connections less the reserved and the used ones, at the time of asking."""
+    """What max_connections, the database's and the role's own limit leave, at the time of asking."""
+    connections_limit: str = ""
+    """Which of them it is, where it is not max_connections: `connection limit of role loader`."""
 
 
 def session_name(role: str, pipeline: str) -> str:

@@ -158,17 +158,17 @@ def choose_workers(
     Each worker takes a connection at either end; the leader takes two at the destination, the snapshot two
     at the source: its holder's, and a checksum's.
     """
-    limits: list[tuple[int, str]] = []
-    if destination.connections_left is not None:
-        limits.append((destination.connections_left - 2, "the destination's free connections"))
-    if source is not None and source.connections_left is not None:
-        limits.append((source.connections_left - 2, "the source's free connections"))
+    limits = [
+        (facts.connections_left - 2, _connections_of(facts, side))
+        for facts, side in ((destination, "destination"), (source, "source"))
+        if facts is not None and facts.connections_left is not None
+    ]
     room, what = min(limits, default=(1_000_000, ""))
     if room < 1:
         raise ConfigError(
             f"{what} do not suffice for a single worker",
             code="connections_exhausted",
-            hint="raise max_connections or end other sessions",
+            hint="raise the limit or end other sessions",
         )
     if asked is not None:
         if asked > room:
@@ -178,6 +178,11 @@ def choose_workers(
     if room < auto:
         return room, f"as many as fit into {what}"
     return auto, f"auto: {cores} cores"
+
+
+def _connections_of(facts: ServerFacts, side: str) -> str:
+    """`the source's free connections (connection limit of role loader)`."""
+    return f"the {side}'s free connections" + (f" ({facts.connections_limit})" if facts.connections_limit else "")
 
 
 def flush_settings(resources: Resources, workers: int) -> FlushSettings:
@@ -269,12 +274,9 @@ def make_plan(
     check_targets(streams, same_database=same_database)
     if source is not None:
         check_money(streams, source=source, destination=destination)
-    workers, reason = choose_workers(
-        options.workers or resources.parallelism,
-        cores=cores,
-        source=source,
-        destination=destination,
-    )
+    asked = options.workers or resources.parallelism
+    workers, reason = choose_workers(asked, cores=cores, source=source, destination=destination)
+    fewer = (f"{workers} workers: {reason}",) if asked is not None and workers < asked else ()
     return RunPlan(
         pipeline=pipeline,
         streams=streams,
@@ -286,7 +288,7 @@ def make_plan(
         source=source,
         destination=destination,
         same_database=same_database,
-        warnings=_version_warnings(destination),
+        warnings=(*fewer, *_version_warnings(destination)),
     )
 
 

@@ -127,6 +127,9 @@ def of_the_target(error: RapidbyteError, contract: WriteContract) -> RapidbyteEr
     """The error with the target's name for the stage's, which is another in every run and gone when it is read."""
     if contract.stage is None:
         return error
+    if error.context.sqlstate == "42P01" and contract.stage.name in error.message:
+        error.message = f"the stage of {contract.target} is gone: somebody dropped it while it was being loaded"
+        error.code, error.hint = "stage_gone", "run again; tables named _rb_... are stages of loads under way"
     error.message = error.message.replace(str(contract.stage), str(contract.target)).replace(
         contract.stage.name, contract.target.name
     )

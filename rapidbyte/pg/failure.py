@@ -52,6 +52,11 @@ _CODES: dict[str, tuple[str, str | None]] = {
     "XX": ("server_internal_error", None),
 }
 _EXACT: dict[str, tuple[str, str | None]] = {
+    "23505": ("constraint_violated", "two rows have one value of what the constraint says is unique"),
+    "23P01": (
+        "constraint_violated",
+        "two rows exclude each other by the constraint, in the source's rows or the table's",
+    ),
     "25006": ("read_only", "this server accepts no writes: a standby? Use target_session_attrs=read-write"),
     "25P03": ("idle_in_transaction_timeout", "the server ended an idle transaction"),
     "3F000": ("schema_missing", None),

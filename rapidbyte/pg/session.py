@@ -113,8 +113,27 @@ def rollback(connection: PgConnection) -> None:
         connection.execute("ROLLBACK")
 
 
-def server_facts(connection: PgConnection) -> ServerFacts:
-    """The server's own word: version, encoding, identity, connections left."""
+_LIMITS: LiteralString = """
+SELECT 'connection limit of database ' || d.datname,
+       d.datconnlimit - (SELECT count(*) FROM pg_catalog.pg_stat_activity a
+                         WHERE a.datid = d.oid AND coalesce(a.backend_type, 'client backend') = 'client backend')
+FROM pg_catalog.pg_database d
+WHERE d.datname = pg_catalog.current_database() AND d.datconnlimit >= 0
+      AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s AND NOT r.rolsuper)
+UNION ALL
+SELECT 'connection limit of role ' || r.rolname,
+       r.rolconnlimit - (SELECT count(*) FROM pg_catalog.pg_stat_activity a
+                         WHERE a.usesysid = r.oid AND coalesce(a.backend_type, 'client backend') = 'client backend')
+FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s AND r.rolconnlimit >= 0 AND NOT r.rolsuper
+"""
+
+
+def server_facts(connection: PgConnection, *, role: str | None = None) -> ServerFacts:
+    """The server's own word: version, encoding, identity, connections left.
+
+    `role` is the one that will open many connections, where it is not the session's own. Superusers have no limits
+    of their own (A12). Of other roles' sessions pg_stat_activity tells ordinary roles no type: they are counted.
+    """
     row = connection.execute(
         """
         SELECT current_setting('server_version'), current_setting('server_version_num')::int,
@@ -122,7 +141,8 @@ def server_facts(connection: PgConnection) -> ServerFacts:
                d.oid::text, current_setting('max_connections')::int
                  - current_setting('superuser_reserved_connections')::int
                  - coalesce(current_setting('reserved_connections', true), '0')::int,
-               (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
+               (SELECT count(*) FROM pg_catalog.pg_stat_activity
+                WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'),
                has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
                (SELECT pg_catalog.pg_postmaster_start_time()::text), current_setting('port')
         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
@@ -136,11 +156,16 @@ def server_facts(connection: PgConnection) -> ServerFacts:
         system = found[0] if found else ""
     else:
         system = f"{started}/{port}"
+    limits: list[tuple[int, str]] = [(room - used, "")]
+    rows = connection.execute(_LIMITS, {"role": role or connection.info.user}).fetchall()
+    limits += [(left, what) for what, left in rows]
+    left, limit = min(limits, key=lambda found: found[0])
     return ServerFacts(
         version=version,
         version_number=number,
         encoding=encoding,
         lc_monetary=monetary,
         identity=f"{system}/{database}",
-        connections_left=room - used,
+        connections_left=max(0, left),
+        connections_limit=limit,
     )

@@ -115,6 +115,31 @@ def test_unique_values_that_move_are_refused_where_foreign_keys_point_here(desti
     assert rows_of(destination_db, "SELECT count(*) FROM raw.child") == [(1,)]
 
 
+RANGES = """
+CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, r int4range);
+CREATE SCHEMA raw; CREATE TABLE raw.t (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&));
+INSERT INTO raw.t VALUES (1, '[1,5)'), (2, '[5,9)');
+"""
+
+
+def test_values_that_exclude_each_other_may_move_between_rows(destination_db: str) -> None:
+    """23P01 in the update is resolved like 23505: what changed is deleted and inserted."""
+    run(destination_db, RANGES)
+    with lead(destination_db, "t", write_mode="replace") as load:
+        load.publish("VALUES (1, int4range(5, 9)), (2, int4range(1, 5))")
+    assert rows_of(destination_db, "SELECT id, r::text FROM raw.t ORDER BY 1") == [(1, "[5,9)"), (2, "[1,5)")]
+
+
+def test_rows_that_exclude_each_other_are_refused_with_a_hint(destination_db: str) -> None:
+    """The load's own rows overlap."""
+    run(destination_db, RANGES)
+    with lead(destination_db, "t", write_mode="replace") as load, pytest.raises(DataError) as caught:
+        load.publish("VALUES (1, int4range(1, 5)), (2, int4range(3, 6))")
+    assert (caught.value.context.sqlstate, caught.value.context.table) == ("23P01", "raw.t")
+    assert caught.value.hint is not None
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.t WHERE r <> '[3,6)'") == [(2,)]
+
+
 def test_columns_that_are_not_carried_keep_their_values_where_the_key_stays(destination_db: str) -> None:
     """Also where values move, and a new row gets the column's default."""
     run(destination_db, TARGET)

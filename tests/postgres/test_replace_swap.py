@@ -312,3 +312,39 @@ def test_a_target_that_was_changed_meanwhile_is_not_published_to(
     assert caught.value.code == "target_changed"
     assert rows_of(destination_db, "SELECT count(*) FROM pg_class WHERE relname LIKE '\\_rb\\_%'") == [(0,)]
     assert rows_of(destination_db, "SELECT state FROM _rapidbyte.loads") == [("discarded",)]
+
+
+def test_comments_on_not_null_constraints_are_carried(destination_db: str, server_version_num: int) -> None:
+    """From version 18 they have names, given or not."""
+    if server_version_num < 180000:
+        pytest.skip("NOT NULL constraints have no names")
+    run(destination_db, SOURCE)
+    run(
+        destination_db,
+        "CREATE SCHEMA raw; CREATE TABLE raw.t (id int, a text CONSTRAINT must NOT NULL, b numeric(10,2) NOT NULL,"
+        " c timestamptz); COMMENT ON CONSTRAINT must ON raw.t IS 'it''s needed';"
+        " COMMENT ON CONSTRAINT t_b_not_null ON raw.t IS 'this one too'; INSERT INTO raw.t VALUES (1, 'a', 1)",
+    )
+    before = catalog_of(destination_db, "raw", "t")
+    with lead(destination_db, "t", write_mode="replace") as load:
+        assert load.publish(NEW).publish == "swap"
+    assert differences(before, catalog_of(destination_db, "raw", "t")) == {}
+
+
+def test_an_index_that_cannot_be_built_is_told_by_its_own_name(destination_db: str) -> None:
+    """Not by the name that it has on the stage for the time being."""
+    run(destination_db, SOURCE)
+    run(
+        destination_db,
+        "CREATE SCHEMA raw; CREATE TABLE raw.t (id int, a text, b numeric(10,2), c timestamptz);"
+        " CREATE UNIQUE INDEX one_b ON raw.t (b); ALTER TABLE raw.t ADD CONSTRAINT one_a UNIQUE (a);"
+        " INSERT INTO raw.t VALUES (1, 'a', 1)",
+    )
+    for rows, name in (
+        ("VALUES (1, 'x', 1, now()), (2, 'x', 2, now())", "one_a"),
+        ("VALUES (1, 'x', 1, now()), (2, 'y', 1, now())", "one_b"),
+    ):
+        with lead(destination_db, "t", write_mode="replace") as load, pytest.raises(DataError) as caught:
+            load.publish(rows)
+        assert f'could not create unique index "{name}"' in caught.value.message
+        assert (caught.value.context.table, "_rb_" in caught.value.message) == ("raw.t", False)

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 import rapidbyte
 from rapidbyte.config.schema import result_schema
 from rapidbyte.model import Secret
-from rapidbyte.ports import BlockMoved, Event
+from rapidbyte.ports import BlockMoved, Event, StreamStarted
 from rapidbyte.result import RunResult, to_document
 from rapidbyte.spec import (
     Connection,
@@ -108,6 +108,26 @@ def test_a_failed_run_is_a_result_that_fits_the_schema(source_db: str, destinati
         "SELECT count(*) FROM pg_class WHERE relname LIKE '\\_rb\\_%' OR relname = 'late'"
     )
     assert left.fetchone() == (0,)
+
+
+def test_a_stage_that_somebody_drops_is_told_as_such(filled: str, destination_db: str, connect: Connect) -> None:
+    """Not as a target that does not exist; the target keeps its rows."""
+    admin = connect(destination_db)
+    admin.execute("CREATE SCHEMA raw; CREATE TABLE raw.orders AS SELECT 0 AS id, '' AS note, 0 AS kind")
+
+    def drop(event: Event) -> None:
+        if isinstance(event, StreamStarted):
+            stage = "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relname LIKE '\\_rb\\_%'"
+            for (name,) in admin.execute(stage).fetchall():
+                admin.execute(f"DROP TABLE {name}")  # type: ignore[arg-type]
+
+    result = rapidbyte.run(spec(filled, destination_db, "orders"), observe=drop)
+    assert (result.status, result.exit_code) == ("failed", 4)
+    assert result.error is not None
+    assert result.error.code == "stage_gone"
+    assert result.error.message == "the stage of raw.orders is gone: somebody dropped it while it was being loaded"
+    assert result.error.afterwards == "raw.orders is as it was before"
+    assert admin.execute("SELECT count(*) FROM raw.orders").fetchone() == (1,)
 
 
 def test_two_bad_partitions_give_the_same_error_every_time(filled: str, destination_db: str, connect: Connect) -> None:

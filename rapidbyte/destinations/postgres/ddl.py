@@ -205,6 +205,8 @@ def _attach_comments(stage: QualifiedName, facts: TargetFacts) -> Statements:
     statements += [
         _comment_on_constraint(stage, check.name, check.comment) for check in facts.checks if check.comment is not None
     ]
+    # LIKE gives the stage's NOT NULL constraints the names of the target's.
+    statements += [_comment_on_constraint(stage, name, comment) for name, comment in facts.not_null_comments]
     return tuple(statements)
 
 

@@ -25,9 +25,10 @@ from rapidbyte.destinations.postgres.planning import publish_new
 from rapidbyte.destinations.postgres.publish import attached, shortened, swap_obstacles
 from rapidbyte.destinations.postgres.rows import RowMove
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
-from rapidbyte.errors import CheckError, DataError, DestinationError
+from rapidbyte.errors import CheckError, DataError, DestinationError, RapidbyteError
 from rapidbyte.model import PublishMethod, QualifiedName
 from rapidbyte.pg.checksum import checksum_query
+from rapidbyte.pg.failure import translate
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.ports import FinalizeReport
 
@@ -260,7 +261,7 @@ def _take_place(
     obstacles = swap_obstacles(facts, frozenset(column.name for column in contract.columns))
     if obstacles:
         raise _NotNowError(shortened(obstacles))
-    _run(connection, ddl.attach(stage, facts))
+    _attach(connection, facts, stage)
     _run(connection, ddl.carry_grants(stage, facts, look_up(connection, stage).grants))
     if not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline):
         raise _NotNowError("its lock was not to be had within publish_timeout")
@@ -270,6 +271,21 @@ def _take_place(
     if contract.publish == "rename" and (not now.empty or attached(now)):
         raise _NotNowError("the target is no longer empty")
     _run(connection, ddl.exchange(stage, facts))
+
+
+def _attach(connection: PgConnection, facts: TargetFacts, stage: QualifiedName) -> None:
+    """Gives the stage what hangs on the target. An index that cannot be built is told by the name it has there."""
+    try:
+        _run(connection, ddl.attach(stage, facts))
+    except psycopg.Error as error:
+        temporary = {ddl.temporary_index_name(stage, number): index for number, index in enumerate(facts.indexes)}
+        index = temporary.get(error.diag.constraint_name or "")
+        if index is None:
+            raise
+        found = translate(error, side="destination", doing=f"building the indexes of {facts.name}")
+        found.message = found.message.replace(error.diag.constraint_name or "", index.constraint_name or index.name)
+        found.context = replace(found.context, table=str(facts.name))
+        raise found.at(afterwards=f"{facts.name} is as it was.") from error
 
 
 def _move(contract: WriteContract, facts: TargetFacts, stage: QualifiedName) -> RowMove:
@@ -411,11 +427,21 @@ def _update(connection: PgConnection, move: RowMove, facts: TargetFacts) -> int:
     try:
         with connection.transaction():
             return connection.execute(rows.update_changed(move)).rowcount
-    except psycopg.errors.UniqueViolation:
+    except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
         # A unique value has moved between rows. Deleting would set off what other tables' keys say about it.
         if facts.inbound_keys:
-            raise
+            raise _moved(facts, error) from error
         return connection.execute(rows.rewrite_changed(move)).rowcount
+
+
+def _moved(facts: TargetFacts, error: psycopg.Error) -> RapidbyteError:
+    found = translate(error, side="destination", doing=f"updating {facts.name}")
+    found.hint = (
+        f"a value of {error.diag.constraint_name} has moved from one row to another, and {facts.inbound_keys[0]} points"
+        " here, so the rows cannot be deleted and inserted: drop that key for the load, or make the constraint"
+        " deferrable and deferred"
+    )
+    return found
 
 
 def _sequences_behind(

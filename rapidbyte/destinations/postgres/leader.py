@@ -82,7 +82,8 @@ class PostgresLeader:
     def facts(self) -> ServerFacts:
         """The destination's own word. Raises DestinationError, also for a standby; ConfigError for an old server."""
         with self._looking("looking at the server") as connection:
-            found = server_facts(connection)
+            worker = self._spec.destination.worker
+            found = server_facts(connection, role=None if worker is None else worker.user)
             standby = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         if standby and standby[0]:
             raise DestinationError(

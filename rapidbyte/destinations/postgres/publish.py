@@ -112,6 +112,7 @@ def attached(facts: TargetFacts) -> tuple[str, ...]:
 
 def _comments(facts: TargetFacts) -> list[str]:
     texts = [facts.comment, *(column.comment for column in facts.columns), *(check.comment for check in facts.checks)]
+    texts += [comment for _, comment in facts.not_null_comments]
     for index in facts.indexes:
         texts += [index.comment, index.constraint_comment]
     return [text for text in texts if text is not None]

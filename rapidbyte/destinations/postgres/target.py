@@ -119,6 +119,8 @@ class TargetFacts:
     """None: we may not look."""
     indexes: tuple[IndexFacts, ...] = ()
     checks: tuple[CheckFacts, ...] = ()
+    not_null_comments: tuple[tuple[str, str], ...] = ()
+    """(constraint, comment): from version 18 NOT NULL constraints have names, and may have comments."""
     obstacles: tuple[str, ...] = ()
     """What a new table in its place could not be given."""
     triggers: tuple[str, ...] = ()
@@ -382,6 +384,9 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
             CheckFacts(name=name, definition=definition, columns=tuple(named), comment=remark)
             for name, definition, named, remark, is_check, _ in constraints
             if is_check
+        ),
+        not_null_comments=tuple(
+            (name, remark) for name, *_, remark, is_check, _ in constraints if not is_check and remark is not None
         ),
         obstacles=(
             *obstacles,

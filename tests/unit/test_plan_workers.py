@@ -1,0 +1,44 @@
+"""How many workers a run has, by cores and by the connections that servers, databases and roles have left."""
+
+from __future__ import annotations
+
+import pytest
+
+from rapidbyte.errors import ConfigError
+from rapidbyte.model import ServerFacts
+from rapidbyte.plan import choose_workers
+
+
+def facts(left: int | None, limit: str = "") -> ServerFacts:
+    """A server with this many connections left."""
+    return ServerFacts(version="18.1", version_number=180001, connections_left=left, connections_limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "left", "found"),
+    [
+        (3, 2, 50, (3, "as asked for")),
+        (None, 1, 50, (2, "auto: 1 cores")),
+        (None, 64, 50, (8, "auto: 64 cores")),
+        (None, 8, 7, (5, "as many as fit into the destination's free connections")),
+        (9, 8, 7, (5, "9 asked for, 5 fit into the destination's free connections")),
+        (9, 8, None, (9, "as asked for")),
+    ],
+)
+def test_workers_follow_from_cores_and_connections(
+    asked: int | None, cores: int, left: int | None, found: tuple[int, str]
+) -> None:
+    """An explicit number is obeyed as far as connections go (A12, C11)."""
+    assert choose_workers(asked, cores=cores, source=None, destination=facts(left)) == found
+
+
+def test_a_limit_of_a_role_or_database_is_named() -> None:
+    """The side that has least counts."""
+    found = choose_workers(4, cores=2, source=facts(4, "connection limit of role r"), destination=facts(50))
+    assert found == (2, "4 asked for, 2 fit into the source's free connections (connection limit of role r)")
+
+
+def test_no_room_for_a_worker_is_refused() -> None:
+    """Exit 2, before anything is touched."""
+    with pytest.raises(ConfigError, match="connection limit of database d"):
+        choose_workers(None, cores=2, source=None, destination=facts(2, "connection limit of database d"))
