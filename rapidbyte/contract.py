@@ -1,6 +1,6 @@
 """What the leader hands to the workers, and what they hand back. Immutable, picklable, complete.
 
-WriteContract   one per stream load, made by `prepare_stream`, read by `finalize_stream`
+WriteContract   one per stream load, made by `prepare_stream`, read by `finalize`
 .copy         CopyTarget: the part of it that a COPY needs, and all that a worker ever gets
 PartitionReceipt  one per partition, made by the writer in the transaction of its COPY
 LoadReceipts    all receipts of a load; it cannot be built with one missing
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.errors import ContractError, InternalError
 from rapidbyte.metrics import ReadTimes, WorkTimes
 from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
+from rapidbyte.partition import Partition
 from rapidbyte.spec import Connection
 
 
@@ -76,9 +78,19 @@ class ReplaceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeFacts:
-    """What an earlier run of the same load has committed."""
+    """What an earlier run of the same load has committed. Empty for a load that begins."""
 
     loaded_partitions: tuple[int, ...] = ()
+    """Indexes of those that have their receipts."""
+    partitions: tuple[Partition, ...] = ()
+    """All of the load, as recorded: a resume uses exactly these."""
+    bounds: CursorBounds | None = None
+    """An incremental load's own: a resume takes no new ones."""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the load goes on in the stage of an earlier run."""
+        return bool(self.partitions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,10 @@ class WriteContract:
     checkpoint_interval_bytes: int
     replace: ReplaceFacts
     resume: ResumeFacts
+    fence: int = 0
+    """The lease's token: when another run has a higher one, this load is not published."""
+    bounds: CursorBounds | None = None
+    """An incremental load's; the stream's cursor is moved to `high` when it is published."""
     index_definitions: tuple[str, ...] = ()
     """The source's indexes, which a created target gets with `indexes: source`."""
 

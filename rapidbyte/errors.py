@@ -10,6 +10,7 @@
     ├── SchemaError          exit  6   a drift that the policy refuses
     ├── CancelledError       exit  7   SIGINT, SIGTERM, deadline, or a sibling failed first
     ├── BusyError            exit  8   another run of this pipeline is under way
+    │   └── FenceError       exit  8   another run has taken this one's lease over
     ├── CheckError           exit  9   verify found a difference, a bench gate was missed
     └── InternalError        exit 70   a defect of ours
 
@@ -199,6 +200,10 @@ class BusyError(RapidbyteError):
 
     category = "busy"
     exit_code = 8
+
+
+class FenceError(BusyError):
+    """Another run has taken this pipeline's lease over: this one publishes nothing more."""
 
 
 class CheckError(RapidbyteError):

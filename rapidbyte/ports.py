@@ -5,17 +5,20 @@ A source is conformant when `tests/conformance` passes for it; the same holds fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rapidbyte.contract import CopyTarget, LoadReceipts, PartitionReceipt, WriteContract
+from rapidbyte.cursor import CursorBounds, StoredCursor
+from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import ReadTimes
 from rapidbyte.model import PublishMethod, ServerFacts
 from rapidbyte.partition import Partition
 from rapidbyte.plan import RunPlan, SchemaChange, StreamPlan, StreamShape
-from rapidbyte.spec import RunOptions, StreamSpec
+from rapidbyte.result import RunResult
+from rapidbyte.spec import RunOptions, RunRequest, StreamSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,6 +145,37 @@ class FinalizeReport:
     """Of the rows as they lie in the stage, before they are published; None unless asked for."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedRun:
+    """The lease is ours: what the ledger knows of the pipeline."""
+
+    fence: int
+    """Greater than that of every run before."""
+    cursors: Mapping[str, StoredCursor] = field(default_factory=dict[str, StoredCursor])
+    """By stream."""
+    unfinished: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Load ids of dead runs' loads, by stream; `prepare_stream` goes on with them or drops them."""
+    published_by_key: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Run ids by stream: what has been published under this run's key."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A load that is complete, to be published."""
+
+    contract: WriteContract
+    receipts: LoadReceipts
+    expected_checksum: str | None = None
+    """The source's; None where it cannot be compared."""
+    checksum: bool = False
+    """Whether the stage's is to be computed."""
+
+
+Lost = Callable[[RapidbyteError], None]
+"""Called at most once, from another thread, when the lease is lost: the run is to stop with that error."""
+
+
 class Leader(Protocol):
     """The one that may do DDL. Not thread-safe; used by the engine's own thread."""
 
@@ -157,18 +191,40 @@ class Leader(Protocol):
         """Raises PrivilegeError with the exact GRANT for everything that is missing."""
         ...
 
-    def prepare_stream(self, plan: RunPlan, stream: StreamPlan, run_id: str) -> WriteContract:
-        """Schema, ledger, target or stage; recorded; committed when this returns. The only DDL before the load."""
+    def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:
+        """Ledger made or migrated, lease taken, run recorded; committed. Raises BusyError when another run lives,
+        ConfigError when the pipeline's name belongs to another source.
+        """
         ...
 
-    def finalize_stream(
-        self, contract: WriteContract, receipts: LoadReceipts, *, expected_checksum: str | None, checksum: bool
-    ) -> FinalizeReport:
-        """Publishes, in one transaction, once. Raises with `commit_state` set."""
+    def prepare_stream(
+        self, plan: RunPlan, stream: StreamPlan, run_id: str, bounds: CursorBounds | None = None
+    ) -> WriteContract:
+        """Schema, target or stage; recorded; committed when this returns. The only DDL before the load.
+
+        The contract is that of a dead run's load where it can be continued: see its `resume`.
+        """
+        ...
+
+    def record_partitions(self, contract: WriteContract, partitions: Sequence[Partition]) -> None:
+        """Records all partitions of a load, so that another run can go on with it. For those alone that another run
+        can name again and that hold the same rows then.
+        """
+        ...
+
+    def finalize(self, publications: Sequence[Publication]) -> tuple[FinalizeReport, ...]:
+        """Publishes all of these loads in one transaction, once; reports in the same order.
+
+        Raises with `commit_state` set; FenceError when the lease is not ours any more. Nothing is published then.
+        """
         ...
 
     def discard_stream(self, contract: WriteContract) -> None:
         """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
+        ...
+
+    def close_run(self, result: RunResult) -> tuple[str, ...]:
+        """Records how the run ended, and releases the lease. What fails here is a warning; the next run copes."""
         ...
 
     @property

@@ -160,6 +160,23 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run that wants a pipeline's lease: who it is, and what it will load."""
+
+    run_id: str
+    pipeline: str
+    streams: tuple[str, ...]
+    """Names, in pipeline order."""
+    key: str | None = None
+    """`--key`: what has been published under it is not published again."""
+    host: str
+    pid: int
+    source_identity: str | None = None
+    """Tells one source from another; None where it cannot be known."""
+    tool_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineSpec:
     """A whole pipeline file."""
 

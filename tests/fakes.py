@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rapidbyte.contract import (
     CopyTarget,
     FlushSettings,
-    LoadReceipts,
     PartitionReceipt,
     ReplaceFacts,
     ResumeFacts,
     WriteContract,
 )
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.model import Column, QualifiedName, Secret, ServerFacts
 from rapidbyte.partition import Partition, Whole
 from rapidbyte.pg.types import built_in
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import Block, BlockStream, FinalizeReport, PartitionRead, ReadPartition, Stop
-from rapidbyte.spec import Connection, DestinationSpec, PipelineSpec, PostgresSourceSpec, StreamSpec
+from rapidbyte.ports import (
+    Block,
+    BlockStream,
+    FinalizeReport,
+    Lost,
+    OpenedRun,
+    PartitionRead,
+    Publication,
+    ReadPartition,
+    Stop,
+)
+from rapidbyte.result import RunResult
+from rapidbyte.spec import Connection, DestinationSpec, PipelineSpec, PostgresSourceSpec, RunRequest, StreamSpec
 
 ID = Column(name="id", type=built_in("bigint"))
 FACTS = ServerFacts(version="18.0", version_number=180000, connections_left=50, identity="here/1")
@@ -173,6 +184,8 @@ class FakeLeader:
     ddl_race_retries: int = 0
     write_mode: str = "replace"
     threads: set[str] = field(default_factory=set)
+    opened: OpenedRun = field(default_factory=lambda: OpenedRun(fence=1))
+    resumes: dict[str, ResumeFacts] = field(default_factory=dict)
 
     def _call(self, step: str, stream: str) -> None:
         self.calls.append((step, stream))
@@ -202,7 +215,21 @@ class FakeLeader:
     def check_privileges(self, plan: RunPlan) -> None:
         return
 
-    def prepare_stream(self, plan: RunPlan, stream: StreamPlan, run_id: str) -> WriteContract:
+    def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:
+        self._call("open", "")
+        return self.opened
+
+    def close_run(self, result: RunResult) -> tuple[str, ...]:
+        if ("open", "") in self.calls:
+            self._call("close_run", "")
+        return ()
+
+    def record_partitions(self, contract: WriteContract, partitions: Sequence[Partition]) -> None:
+        self._call("record", contract.stream)
+
+    def prepare_stream(
+        self, plan: RunPlan, stream: StreamPlan, run_id: str, bounds: CursorBounds | None = None
+    ) -> WriteContract:
         self._call("prepare", stream.name)
         return WriteContract(
             run_id=run_id,
@@ -219,14 +246,18 @@ class FakeLeader:
             flush=FlushSettings(),
             checkpoint_interval_bytes=plan.checkpoint_interval_bytes,
             replace=stream.replace,
-            resume=ResumeFacts(),
+            resume=self.resumes.get(stream.name, ResumeFacts()),
+            fence=self.opened.fence,
+            bounds=bounds,
         )
 
-    def finalize_stream(
-        self, contract: WriteContract, receipts: LoadReceipts, *, expected_checksum: str | None, checksum: bool
-    ) -> FinalizeReport:
-        self._call("finalize", contract.stream)
-        return FinalizeReport(load_id=contract.load_id, publish=contract.publish, rows=receipts.rows)
+    def finalize(self, publications: Sequence[Publication]) -> tuple[FinalizeReport, ...]:
+        for publication in publications:
+            self._call("finalize", publication.contract.stream)
+        return tuple(
+            FinalizeReport(load_id=each.contract.load_id, publish=each.contract.publish, rows=each.receipts.rows)
+            for each in publications
+        )
 
     def discard_stream(self, contract: WriteContract) -> None:
         self._call("discard", contract.stream)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from rapidbyte import __version__
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.figures import RunIdentity, build
 from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
@@ -24,13 +27,14 @@ from rapidbyte.ports import (
     BlockMoved,
     Notice,
     PartitionLoaded,
+    Publication,
     Runtime,
     Snapshot,
     StreamFinished,
     StreamStarted,
 )
 from rapidbyte.result import RunResult, SampleRows
-from rapidbyte.spec import PipelineSpec
+from rapidbyte.spec import PipelineSpec, RunRequest
 
 SAMPLE_ROWS = 10
 """Rows that a dry run shows where no `--limit` is given."""
@@ -46,10 +50,9 @@ def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunR
     with CpuMeter() as meter, Stopping(stop, spec.timeout_seconds) as stopping:
         outcome = _carry_out(spec, runtime, identity, clock, stopping)
         clock.enter("cleanup")
-        runtime.leader.close()
         cpu, phases = meter.read(), clock.read()
         duration_s = time.monotonic() - identity.started_s
-    return build(
+    result = build(
         spec,
         runtime.options,
         identity,
@@ -59,6 +62,9 @@ def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunR
         cpu=cpu,
         ddl_races=runtime.leader.ddl_race_retries,
     )
+    warnings = runtime.leader.close_run(result)
+    runtime.leader.close()
+    return replace(result, warnings=(*result.warnings, *warnings))
 
 
 def new_run_id() -> str:
@@ -99,6 +105,8 @@ def _carry_out(
     contracts: list[WriteContract] = []
     try:
         clock.enter("prepare")
+        stopping.require_going()
+        runtime.leader.open_run(_request(plan, identity), stopping.stop_for)
         for stream in plan.streams:
             stopping.require_going()
             contracts.append(runtime.leader.prepare_stream(plan, stream, identity.run_id))
@@ -113,6 +121,19 @@ def _carry_out(
     warnings = _discard([contract for contract in contracts if contract.stream not in published], runtime)
     error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
     return RunOutcome(plan=plan, streams=outcomes, error=error, warnings=warnings)
+
+
+def _request(plan: RunPlan, identity: RunIdentity) -> RunRequest:
+    """Who asks for the lease."""
+    return RunRequest(
+        run_id=identity.run_id,
+        pipeline=plan.pipeline,
+        streams=tuple(stream.name for stream in plan.streams),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        source_identity=(plan.source.identity or None) if plan.source is not None else None,
+        tool_version=__version__,
+    )
 
 
 def _failed_early(spec: PipelineSpec, runtime: Runtime, plan: RunPlan | None, error: RapidbyteError) -> RunOutcome:
@@ -269,12 +290,13 @@ def _finish_stream(
         stopping.require_going()
         source_checksum = snapshot.checksum(stream) if runtime.options.checksum else None
         clock.enter("finalize")
-        published = runtime.leader.finalize_stream(
-            contract,
-            receipts,
+        publication = Publication(
+            contract=contract,
+            receipts=receipts,
             expected_checksum=source_checksum if stream.moves_rows_unchanged else None,
             checksum=runtime.options.checksum,
         )
+        (published,) = runtime.leader.finalize((publication,))
         outcome = replace(outcome, reports=reports, published=published, source_checksum=source_checksum)
     except RapidbyteError as error:
         fanout.cancel()

@@ -1,4 +1,4 @@
-"""When a run is to stop before its end: a signal, the caller's wish, or its deadline."""
+"""When a run is to stop before its end: a signal, the caller's wish, its deadline, or a lost lease."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Stopping:
         self.event = event
         self._timeout_seconds = timeout_seconds
         self._late = False
+        self._cause: RapidbyteError | None = None
         self._timer = threading.Timer(timeout_seconds, self._pass_deadline) if timeout_seconds is not None else None
 
     def __enter__(self) -> Self:
@@ -35,8 +36,13 @@ class Stopping:
         self._late = True
         self.event.set()
 
+    def stop_for(self, cause: RapidbyteError) -> None:
+        """The run is to stop, and `cause` is why. May be called from any thread."""
+        self._cause = self._cause or cause
+        self.event.set()
+
     def require_going(self) -> None:
-        """Raises CancelledError once the run is to stop."""
+        """Raises CancelledError once the run is to stop; the cause, where it was given one."""
         if self.event.is_set():
             raise self._error()
 
@@ -45,10 +51,12 @@ class Stopping:
         if not isinstance(error, CancelledError) or not self.event.is_set():
             return error
         mine = self._error()
-        mine.context = error.context
+        mine.context = error.context if self._cause is None else mine.context
         return mine
 
-    def _error(self) -> CancelledError:
+    def _error(self) -> RapidbyteError:
+        if self._cause is not None:
+            return self._cause
         if self._late:
             return CancelledError(
                 f"the run was stopped at its deadline of {self._timeout_seconds:g} s",

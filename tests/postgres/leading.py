@@ -16,7 +16,7 @@ from rapidbyte.pg.catalog import columns_of, describe_types, primary_keys
 from rapidbyte.pg.session import OWN_SQL, begin, rollback
 from rapidbyte.pg.session import connect as open_session
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan
-from rapidbyte.ports import FinalizeReport
+from rapidbyte.ports import FinalizeReport, OpenedRun, Publication
 from rapidbyte.spec import (
     Connection,
     DestinationSpec,
@@ -24,6 +24,7 @@ from rapidbyte.spec import (
     PostgresSourceSpec,
     Resources,
     RunOptions,
+    RunRequest,
     StreamSpec,
 )
 
@@ -86,6 +87,7 @@ class Lead:
         """Plan, check privileges, prepare."""
         plan = self.plan()
         self.leader.check_privileges(plan)
+        open_run(self.leader)
         return self.leader.prepare_stream(plan, plan.streams[0], "run-1")
 
     def fill(self, contract: WriteContract, rows: str) -> LoadReceipts:
@@ -101,7 +103,18 @@ class Lead:
 
 def finalize(leader: PostgresLeader, contract: WriteContract, receipts: LoadReceipts) -> FinalizeReport:
     """Without a checksum."""
-    return leader.finalize_stream(contract, receipts, expected_checksum=None, checksum=False)
+    return leader.finalize((Publication(contract=contract, receipts=receipts),))[0]
+
+
+def request(run_id: str = "run-1", **changes: object) -> RunRequest:
+    """A run of pipeline shop on this host."""
+    basis = RunRequest(run_id=run_id, pipeline="shop", streams=(), host="here", pid=7, tool_version="1")
+    return replace(basis, **changes)  # type: ignore[arg-type]
+
+
+def open_run(leader: PostgresLeader, **changes: object) -> OpenedRun:
+    """Takes the lease; losing it fails the test that looks."""
+    return leader.open_run(request(**changes), lambda error: None)
 
 
 def fill(dsn: str, contract: WriteContract, rows: str) -> LoadReceipts:

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rapidbyte.destinations.postgres import leader as leader_module
 from rapidbyte.errors import CheckError, DataError, DestinationError
+from rapidbyte.ports import Publication
 from rapidbyte.spec import StreamSpec
 from tests.kit.catalog import catalog_of, differences
 from tests.postgres.leading import Lead, finalize, lead, rows_of, run
@@ -384,11 +385,11 @@ def test_a_checksum_that_differs_publishes_nothing(destination_db: str) -> None:
     run(destination_db, ORDERS)
     with lead(destination_db, "orders") as load:
         contract = load.prepare()
-        receipts = load.fill(contract, TWO)
+        whole = Publication(contract=contract, receipts=load.fill(contract, TWO), checksum=True)
         with pytest.raises(CheckError) as caught:
-            load.leader.finalize_stream(contract, receipts, expected_checksum="2:0:0", checksum=True)
+            load.leader.finalize((replace(whole, expected_checksum="2:0:0"),))
         assert rows_of(destination_db, "SELECT to_regclass('raw.orders')") == [(None,)]
-        report = load.leader.finalize_stream(contract, receipts, expected_checksum=None, checksum=True)
+        (report,) = load.leader.finalize((whole,))
     assert caught.value.exit_code == 9
     assert report.checksum is not None
     assert report.checksum.startswith("2:")

@@ -14,7 +14,7 @@ from rapidbyte.errors import ConfigError, DestinationError, SchemaError
 from rapidbyte.plan import SchemaChange
 from rapidbyte.spec import SchemaPolicy, StreamSpec
 from tests.kit.catalog import catalog_of
-from tests.postgres.leading import finalize, lead, leader_for, rows_of, run
+from tests.postgres.leading import finalize, lead, leader_for, open_run, rows_of, run
 
 T = "CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, a text NOT NULL, b numeric(10,2));"
 STAGES = "SELECT relname FROM pg_class WHERE relname LIKE '\\_rb\\_%'"
@@ -107,15 +107,16 @@ def test_the_contract_is_complete_and_pickles(destination_db: str) -> None:
 
 
 def test_a_prepare_that_fails_leaves_nothing_behind(destination_db: str) -> None:
-    """One transaction: no schema, no ledger, no stage."""
+    """One transaction: no schema, no stage, no load."""
     run(destination_db, T)
     with lead(destination_db, "t") as load:
         plan = load.plan()
         run(destination_db, "CREATE SCHEMA raw; CREATE TABLE raw.t (x int)")
+        open_run(load.leader)
         with pytest.raises(DestinationError) as caught:
             load.leader.prepare_stream(plan, plan.streams[0], "run-1")
     assert (caught.value.code, caught.value.context.stream) == ("target_changed", "t")
-    assert rows_of(destination_db, "SELECT to_regnamespace('_rapidbyte')") == [(None,)]
+    assert rows_of(destination_db, "SELECT FROM _rapidbyte.loads") == []
 
 
 def test_new_columns_are_added_before_the_load(destination_db: str) -> None:
@@ -336,6 +337,7 @@ def test_eight_leaders_prepare_into_one_fresh_schema_at_once(ledger: str, destin
         with lead(destination_db, f"t{number}") as load:
             plan = load.plan()
             barrier.wait()
+            open_run(load.leader)
             contract = load.leader.prepare_stream(plan, plan.streams[0], "run-1")
             report = finalize(load.leader, contract, load.fill(contract, "VALUES (1)"))
             outcomes.append((report.publish, load.leader.ddl_race_retries))
@@ -356,6 +358,7 @@ def test_leaders_prepare_one_schema_one_after_the_other(destination_db: str) -> 
     run(destination_db, T)
     with psycopg.connect(destination_db) as first, lead(destination_db, "t") as load:
         plan = load.plan()
+        open_run(load.leader)
         first.execute("SELECT pg_advisory_xact_lock(hashtextextended('rapidbyte schema raw', 0))")
         first.execute("CREATE SCHEMA raw")
         preparing = threading.Thread(target=load.leader.prepare_stream, args=(plan, plan.streams[0], "run-1"))
@@ -376,6 +379,7 @@ def test_a_lost_race_is_tried_again_and_counted(destination_db: str) -> None:
     run(destination_db, T)
     with psycopg.connect(destination_db) as rival, lead(destination_db, "t") as load:
         plan = load.plan()
+        open_run(load.leader)
         rival.execute("CREATE SCHEMA raw")
         preparing = threading.Thread(target=load.leader.prepare_stream, args=(plan, plan.streams[0], "run-1"))
         preparing.start()

@@ -49,10 +49,12 @@ def test_every_stream_is_prepared_before_any_worker_starts_and_finalized_once_in
     assert leader.calls == [
         ("plan", "a"),
         ("plan", "b"),
+        ("open", ""),
         ("prepare", "a"),
         ("prepare", "b"),
         ("finalize", "a"),
         ("finalize", "b"),
+        ("close_run", ""),
         ("close", ""),
     ]
     assert leader.threads == {threading.current_thread().name}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
 
-from rapidbyte.contract import CopyTarget, LoadReceipts, ResumeFacts, WriteContract
+from rapidbyte.contract import CopyTarget, ResumeFacts, WriteContract
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.destinations.postgres import ddl, ledger, locks, privileges, workers
 from rapidbyte.destinations.postgres.drift import ResolvedType
 from rapidbyte.destinations.postgres.encode import choose_wire
@@ -25,6 +27,7 @@ from rapidbyte.destinations.postgres.planning import (
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError, PrivilegeError, RapidbyteError
 from rapidbyte.model import ColumnType, QualifiedName, ServerFacts, Wire, session_name
+from rapidbyte.partition import Partition
 from rapidbyte.pg.catalog import column_types, find_type
 from rapidbyte.pg.conversions import conversion, relay_wire
 from rapidbyte.pg.definition import create_type_statement, difference
@@ -41,8 +44,9 @@ from rapidbyte.pg.session import (
     translated,
 )
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import FinalizeReport
-from rapidbyte.spec import Connection, PipelineSpec
+from rapidbyte.ports import FinalizeReport, Lost, OpenedRun, Publication
+from rapidbyte.result import RunResult
+from rapidbyte.spec import Connection, PipelineSpec, RunRequest
 
 OLDEST_VERSION = 150000
 
@@ -149,8 +153,23 @@ class PostgresLeader:
             name = session_name("worker-0", self._spec.pipeline)
             connect(self._worker_connection, side="destination", application_name=name).close()
 
-    def prepare_stream(self, plan: RunPlan, stream: StreamPlan, run_id: str) -> WriteContract:
-        """Schema, ledger, columns, stage, grants, and their record in `loads`: one transaction, committed.
+    def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:  # noqa: ARG002
+        """The ledger, made or migrated. Raises DestinationError, PrivilegeError."""
+        with self._changing("opening the ledger") as connection:
+            self._ensure_ledger(connection)
+        return OpenedRun(fence=0)
+
+    def close_run(self, result: RunResult) -> tuple[str, ...]:  # noqa: ARG002
+        """Nothing is recorded of a run yet."""
+        return ()
+
+    def record_partitions(self, contract: WriteContract, partitions: Sequence[Partition]) -> None:
+        """Nothing is recorded of them yet: a load that fails begins anew."""
+
+    def prepare_stream(
+        self, plan: RunPlan, stream: StreamPlan, run_id: str, bounds: CursorBounds | None = None
+    ) -> WriteContract:
+        """Schema, columns, stage, grants, and their record in `loads`: one transaction, committed.
 
         Raises DestinationError, PrivilegeError; nothing is left behind then.
         """
@@ -160,7 +179,6 @@ class PostgresLeader:
         try:
             with self._changing(doing) as connection:
                 ledger.lock(connection, f"schema {stream.target.schema}")
-                self._ensure_ledger(connection)
                 self._discard_leftovers(connection, stream)
                 self._create(connection, stream, stage)
                 self._record(connection, stream, stage, load_id=load_id, run_id=run_id)
@@ -168,36 +186,42 @@ class PostgresLeader:
         except RapidbyteError as error:
             raise error.at(stream=stream.name, table=str(stream.target)) from error
         self._held.add(load_id)
-        return self._contract(plan, stream, stage, load_id=load_id, run_id=run_id)
+        return replace(self._contract(plan, stream, stage, load_id=load_id, run_id=run_id), bounds=bounds)
 
-    def finalize_stream(
-        self, contract: WriteContract, receipts: LoadReceipts, *, expected_checksum: str | None, checksum: bool
-    ) -> FinalizeReport:
-        """Publishes, in one transaction, once; then renews the target's statistics.
+    def finalize(self, publications: Sequence[Publication]) -> tuple[FinalizeReport, ...]:
+        """Publishes, all in one transaction, once; then renews the targets' statistics.
 
         Raises with `commit_state` set. A COMMIT whose acknowledgement is lost is looked up.
         """
-        doing = f"publishing {contract.target}"
+        doing = f"publishing {', '.join(str(publication.contract.target) for publication in publications)}"
         connection = self._open()
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             with _rolled_back_by_failure(connection):
-                report = publish(
-                    connection,
-                    contract,
-                    receipts,
-                    publish_timeout_seconds=self._spec.destination.publish_timeout_seconds,
-                    expected_checksum=expected_checksum,
-                    checksum=checksum,
-                )
+                reports = [self._publish(connection, publication) for publication in publications]
             try:
                 commit(connection)
             except psycopg.Error as error:
                 if not is_connection_loss(error):
                     raise
-                report = self._look_outcome_up(contract, report, error)
-        self._release(contract.load_id)
-        return self._with_statistics(contract, report)
+                for publication in publications:
+                    self._look_outcome_up(publication.contract, error)
+        for publication in publications:
+            self._release(publication.contract.load_id)
+        return tuple(
+            self._with_statistics(publication.contract, report)
+            for publication, report in zip(publications, reports, strict=True)
+        )
+
+    def _publish(self, connection: PgConnection, publication: Publication) -> FinalizeReport:
+        return publish(
+            connection,
+            publication.contract,
+            publication.receipts,
+            publish_timeout_seconds=self._spec.destination.publish_timeout_seconds,
+            expected_checksum=publication.expected_checksum,
+            checksum=publication.checksum,
+        )
 
     def discard_stream(self, contract: WriteContract) -> None:
         """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
@@ -415,8 +439,8 @@ class PostgresLeader:
 
     # --- finalize
 
-    def _look_outcome_up(self, contract: WriteContract, report: FinalizeReport, lost: psycopg.Error) -> FinalizeReport:
-        """The report, if the transaction whose COMMIT was not acknowledged was committed after all."""
+    def _look_outcome_up(self, contract: WriteContract, lost: psycopg.Error) -> None:
+        """Returns if the transaction whose COMMIT was not acknowledged was committed after all."""
         deadline = time.monotonic() + LOOK_UP_SECONDS
         while True:
             try:
@@ -428,7 +452,7 @@ class PostgresLeader:
                     raise self._unknown(contract) from error
                 time.sleep(0.5)
         if record is not None and record.state == "published":
-            return report
+            return
         raise translate(lost, side="destination", doing=f"publishing {contract.target}").at(
             stream=contract.stream, table=str(contract.target), afterwards=f"{contract.target} is as it was."
         ) from lost
