@@ -20,6 +20,7 @@ from rapidbyte.cli.options import (
     WorkersOption,
     parse_overrides,
 )
+from rapidbyte.failpoints import failpoint
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -109,6 +110,7 @@ class RunReport:
         The exit code is the run's own, also when the result cannot be written somewhere: a scheduler that takes a
         full disk for a failed load would load everything twice.
         """
+        failpoint("result.before_write")
         self._write_file(result)
         print_result(self.console, result, self.output)
         for warning in (*result.warnings, *(warning for stream in result.streams for warning in stream.warnings)):

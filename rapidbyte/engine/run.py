@@ -20,6 +20,7 @@ from rapidbyte.engine.retry import RetryPolicy
 from rapidbyte.engine.stopping import Stopping
 from rapidbyte.engine.worker import PartitionJob, Watch
 from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import CpuMeter, available_cores
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, select_streams
 from rapidbyte.ports import (
@@ -45,11 +46,13 @@ def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunR
 
     When this returns every thread has been joined, and every connection but the caller's is closed.
     """
+    failpoint("cfg.parsed")
     clock = PhaseClock(runtime.observe)
     identity = RunIdentity(run_id=new_run_id(), started_at=datetime.now(UTC), started_s=clock.started_s)
     with CpuMeter() as meter, Stopping(stop, spec.timeout_seconds) as stopping:
         outcome = _carry_out(spec, runtime, identity, clock, stopping)
         clock.enter("cleanup")
+        failpoint("cleanup.mid")
         cpu, phases = meter.read(), clock.read()
         duration_s = time.monotonic() - identity.started_s
     result = build(
@@ -76,6 +79,7 @@ def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
     """Both ends looked at, everything decided, nothing changed. Raises RapidbyteError."""
     streams = select_streams(spec.streams, runtime.options.streams)
     source, destination = runtime.source.facts(), runtime.leader.facts()
+    failpoint("pre.connected")
     shapes: tuple[StreamShape, ...] = runtime.source.describe(streams)
     plan = make_plan(
         pipeline=spec.pipeline,
@@ -185,6 +189,7 @@ def _load(
 ) -> tuple[StreamOutcome, ...]:
     """Fans out over all partitions of all streams, and publishes the streams in pipeline order."""
     with runtime.source.snapshot(plan.streams) as snapshot:
+        failpoint("snap.exported")
         jobs = _jobs(plan, contracts, runtime, snapshot)
 
         with (
@@ -280,6 +285,7 @@ def _finish_stream(
     outcome = StreamOutcome(spec=stream.shape.spec, plan=stream, status="succeeded", partition_count=planned)
     try:
         reports = fanout.join(stream.name)
+        failpoint("join.all_done")
         receipts = LoadReceipts(
             load_id=contract.load_id,
             stream=contract.stream,

@@ -5,12 +5,14 @@ A connection is used by one thread, closed by who opened it, and never crosses a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import LiteralString
 
 import psycopg
-from psycopg import sql
+from psycopg import generators, sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 from psycopg.rows import TupleRow
 
 from rapidbyte.errors import InternalError
@@ -102,9 +104,16 @@ def apply_settings(connection: PgConnection, settings: Sequence[tuple[str, str]]
     connection.execute(sql.SQL("; ").join(statements))
 
 
-def commit(connection: PgConnection) -> None:
-    """COMMIT of a transaction that `begin` began."""
-    connection.execute("COMMIT")
+def commit(connection: PgConnection, *, sent: Callable[[], None] | None = None) -> None:
+    """COMMIT of a transaction that `begin` began. `sent` is called when it is on its way and nobody knows its end."""
+    pgconn = connection.pgconn
+    pgconn.send_query(b"COMMIT")
+    connection.wait(generators.send(pgconn))
+    if sent is not None:
+        sent()
+    for result in connection.wait(generators.fetch_many(pgconn)):
+        if result.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(result, encoding=connection.info.encoding)
 
 
 def rollback(connection: PgConnection) -> None:

@@ -26,6 +26,7 @@ from rapidbyte.destinations.postgres.publish import attached, shortened, swap_ob
 from rapidbyte.destinations.postgres.rows import RowMove
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import CheckError, DataError, DestinationError, RapidbyteError
+from rapidbyte.failpoints import failpoint
 from rapidbyte.model import PublishMethod, QualifiedName
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.failure import translate
@@ -64,6 +65,7 @@ def publish(
     """
     deadline = time.monotonic() + publish_timeout_seconds
     stage = _require_prepared(connection, contract)
+    failpoint("pub.fence_ok")
     _make_durable(connection)
     locks.limit_waits(connection, publish_timeout_seconds)
     facts = _look_without_lock(connection, contract.target)
@@ -73,10 +75,12 @@ def publish(
     digest = _compare_checksum(connection, contract, stage, expected_checksum) if checksum else None
     behind = _sequences_behind(connection, contract, facts, stage)
     applied = _apply(connection, contract, facts, stage, row_count, deadline)
+    failpoint("pub.inserted")
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute("SET LOCAL search_path = pg_catalog")
     ledger.end_load(connection, contract.load_id, state="published", publish=applied.method, row_count=row_count)
     workers.release(connection, contract.load_id)
+    failpoint("pub.state")
     return FinalizeReport(
         load_id=contract.load_id,
         publish=applied.method,
@@ -379,6 +383,7 @@ def replace_rows(
         _write_differences(connection, contract, move, facts)
     else:
         connection.execute(rows.delete_all(move))
+        failpoint("pub.deleted")
         connection.execute(rows.insert_all(move))
     held = _count(connection, rows.count(move.relation))
     if held != row_count:
@@ -410,6 +415,7 @@ def _holds_bad_keys(connection: PgConnection, move: RowMove) -> bool:
 
 def _write_differences(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
     connection.execute(rows.delete_gone(move))
+    failpoint("pub.deleted")
     watched = bool(facts.triggers or facts.rules)
     expected = _count(connection, rows.count_changed(move)) if watched else None
     written = _update(connection, move, facts)

@@ -26,6 +26,7 @@ from rapidbyte.destinations.postgres.planning import (
 )
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError, PrivilegeError, RapidbyteError
+from rapidbyte.failpoints import failpoint
 from rapidbyte.model import ColumnType, QualifiedName, ServerFacts, Wire, session_name
 from rapidbyte.partition import Partition
 from rapidbyte.pg.catalog import column_types, find_type
@@ -157,6 +158,8 @@ class PostgresLeader:
         """The ledger, made or migrated. Raises DestinationError, PrivilegeError."""
         with self._changing("opening the ledger") as connection:
             self._ensure_ledger(connection)
+            failpoint("lease.before")
+        failpoint("lease.taken")
         return OpenedRun(fence=0)
 
     def close_run(self, result: RunResult) -> tuple[str, ...]:  # noqa: ARG002
@@ -178,11 +181,14 @@ class PostgresLeader:
         doing = f"preparing {stream.target}"
         try:
             with self._changing(doing) as connection:
+                failpoint("ddl.begin")
                 ledger.lock(connection, f"schema {stream.target.schema}")
                 self._discard_leftovers(connection, stream)
                 self._create(connection, stream, stage)
+                failpoint("ddl.after_stage")
                 self._record(connection, stream, stage, load_id=load_id, run_id=run_id)
                 ledger.hold_load(connection, load_id)
+            failpoint("ddl.committed")
         except RapidbyteError as error:
             raise error.at(stream=stream.name, table=str(stream.target)) from error
         self._held.add(load_id)
@@ -198,14 +204,17 @@ class PostgresLeader:
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             with _rolled_back_by_failure(connection):
+                failpoint("pub.begin")
                 reports = [self._publish(connection, publication) for publication in publications]
             try:
-                commit(connection)
+                failpoint("pub.commit_before")
+                commit(connection, sent=lambda: failpoint("pub.commit_sent"))
             except psycopg.Error as error:
                 if not is_connection_loss(error):
                     raise
                 for publication in publications:
                     self._look_outcome_up(publication.contract, error)
+        failpoint("pub.acked")
         for publication in publications:
             self._release(publication.contract.load_id)
         return tuple(

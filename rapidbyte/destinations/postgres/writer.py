@@ -15,6 +15,7 @@ from psycopg import sql
 from rapidbyte.contract import CopyTarget, PartitionReceipt
 from rapidbyte.destinations.postgres.encode import Encoder
 from rapidbyte.errors import DataError
+from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import Laps
 from rapidbyte.model import Wire, session_name
 from rapidbyte.partition import Partition
@@ -52,18 +53,24 @@ def write_partition(
     )
     with closing(login) as connection:
         laps.lap("connect")
+        failpoint("w.connected")
         with translated("destination", doing):
             begin(connection, target.session, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             receipt = _earlier_receipt(connection, target, partition)
             if receipt is None:
                 with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
+                    failpoint("w.copy_begin")
                     laps.lap("write")
                     size = _send(copy, target, first, arriving, laps)
+                    failpoint("w.copy_end")
                     rows = copy.finish()
                 _require_all_rows(target, rows=rows, sent=blocks.row_count)
                 receipt = _receipt(target, partition, rows=rows, size=size, blocked_s=copy.blocked_s)
                 _insert_receipt(connection, target, receipt, worker=worker)
-            commit(connection)
+                failpoint("w.receipt")
+            failpoint("w.commit_before")
+            commit(connection, sent=lambda: failpoint("w.commit_sent"))
+            failpoint("w.commit_acked")
         laps.lap("commit")
     laps.lap("connect")
     return replace(receipt, times=laps.times())
@@ -79,6 +86,8 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
         laps.lap("encode")
         copy.write(data)
         size += len(data)
+        if block is first:
+            failpoint("w.copy_mid")
         laps.lap("write")
         block = next(rest, None)
         laps.lap("wait_source")
