@@ -80,12 +80,17 @@ class ReplaceFacts:
 class ResumeFacts:
     """What an earlier run of the same load has committed. Empty for a load that begins."""
 
-    loaded_partitions: tuple[int, ...] = ()
-    """Indexes of those that have their receipts."""
+    receipts: tuple[PartitionReceipt, ...] = ()
+    """Of the partitions that are loaded, by their index; `already_loaded` is true. These are not read again."""
     partitions: tuple[Partition, ...] = ()
     """All of the load, as recorded: a resume uses exactly these."""
     bounds: CursorBounds | None = None
     """An incremental load's own: a resume takes no new ones."""
+
+    @property
+    def loaded_partitions(self) -> tuple[int, ...]:
+        """Indexes of those that have their receipts."""
+        return tuple(receipt.partition for receipt in self.receipts)
 
     @property
     def resumed(self) -> bool:
