@@ -40,6 +40,8 @@ class StreamShape:
     primary_key: tuple[str, ...] = ()
     leaves: tuple[QualifiedName, ...] = ()
     """Heap leaves to read, each with ONLY; the relation itself where it is a plain table."""
+    reads: tuple[QualifiedName, ...] = ()
+    """What a view, `query` or `where` reads, as far as its text tells: functions may read more."""
     estimated_rows: int | None = None
     estimated_bytes: int | None = None
     """Bytes on disk with TOAST, or of the files."""
@@ -192,8 +194,34 @@ def flush_settings(resources: Resources, workers: int) -> FlushSettings:
     return FlushSettings(block_bytes=max(16 * 1024, min(256 * 1024, inflight // 4)), max_inflight_bytes=inflight)
 
 
+def is_same_database(source: ServerFacts | None, destination: ServerFacts) -> bool:
+    """Whether both ends are one database, as far as they let us know."""
+    return source is not None and bool(source.identity) and source.identity == destination.identity
+
+
+def readers_of(
+    shapes: tuple[StreamShape, ...], *, source: ServerFacts | None, destination: ServerFacts
+) -> tuple[tuple[QualifiedName, str], ...]:
+    """(relation, stream that reads it), for relations that a stream of this run could also write.
+
+    The snapshot keeps a lock on each of them until the last row is read, so no table can take their place (A10).
+    """
+    if not is_same_database(source, destination):
+        return ()
+    return tuple((relation, shape.spec.name) for shape in shapes for relation in relations_of(shape))
+
+
+def relations_of(shape: StreamShape) -> tuple[QualifiedName, ...]:
+    """Every relation that the stream is known to read, once."""
+    own = () if shape.relation is None else (shape.relation,)
+    return tuple(dict.fromkeys((*own, *shape.leaves, *shape.reads)))
+
+
 def check_targets(streams: tuple[StreamPlan, ...], *, same_database: bool) -> None:
-    """Refuses no streams at all, two streams with one target, and a stream that is its own target."""
+    """Refuses no streams at all, two streams with one target, and a stream that replaces what it reads.
+
+    A query may add to the table that it reads: its snapshot is older than the load (A10).
+    """
     problems: list[Problem] = []
     if not streams:
         raise ConfigError("no stream is selected: there is nothing to do", code="no_streams")
@@ -203,7 +231,9 @@ def check_targets(streams: tuple[StreamPlan, ...], *, same_database: bool) -> No
             message = f"streams {taken[stream.target]} and {stream.name} both write {stream.target}"
             problems.append(Problem(message=message))
         taken[stream.target] = stream.name
-        if same_database and stream.target in {stream.shape.relation, *stream.shape.leaves}:
+        read = relations_of(stream.shape)
+        own = read if stream.write_mode == "replace" else tuple({*read} - {*stream.shape.reads})
+        if same_database and stream.target in own:
             problems.append(Problem(message=f"stream {stream.name} would write the table it reads, {stream.target}"))
     if problems:
         raise ConfigError(
@@ -270,7 +300,7 @@ def make_plan(
     cores: int,
 ) -> RunPlan:
     """The whole run's plan from its streams' plans. Pure. Raises ConfigError for what cannot go together."""
-    same_database = source is not None and bool(source.identity) and source.identity == destination.identity
+    same_database = is_same_database(source, destination)
     check_targets(streams, same_database=same_database)
     if source is not None:
         check_money(streams, source=source, destination=destination)

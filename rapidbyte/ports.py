@@ -14,7 +14,7 @@ from rapidbyte.contract import CopyTarget, LoadReceipts, PartitionReceipt, Write
 from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import ReadTimes
-from rapidbyte.model import PublishMethod, ServerFacts
+from rapidbyte.model import PublishMethod, QualifiedName, ServerFacts
 from rapidbyte.partition import Partition
 from rapidbyte.plan import RunPlan, SchemaChange, StreamPlan, StreamShape
 from rapidbyte.result import RunResult
@@ -183,8 +183,13 @@ class Leader(Protocol):
         """The destination's own word. First connection: an unreachable destination fails here."""
         ...
 
-    def plan_stream(self, order: int, shape: StreamShape) -> StreamPlan:
-        """Looks the target up, then decides purely. Nothing is changed. Raises ConfigError, SchemaError."""
+    def plan_stream(
+        self, order: int, shape: StreamShape, readers: tuple[tuple[QualifiedName, str], ...] = ()
+    ) -> StreamPlan:
+        """Looks the target up, then decides purely. Nothing is changed. Raises ConfigError, SchemaError.
+
+        `readers` are the relations of this very database that streams of the run read, with these streams.
+        """
         ...
 
     def check_privileges(self, plan: RunPlan) -> None:

@@ -196,7 +196,9 @@ class FakeLeader:
     def facts(self) -> ServerFacts:
         return FACTS
 
-    def plan_stream(self, order: int, shape: StreamShape) -> StreamPlan:
+    def plan_stream(
+        self, order: int, shape: StreamShape, readers: tuple[tuple[QualifiedName, str], ...] = ()
+    ) -> StreamPlan:
         self._call("plan", shape.spec.name)
         return StreamPlan(
             order=order,

@@ -241,7 +241,11 @@ class StreamKeys(Section, frozen=True):
 class PostgresStream(StreamKeys, frozen=True):
     """One entry of `source.streams` with `use: postgres`."""
 
-    name: SourceName = Field(description="Table, schema.table, a pattern such as sales.*, or any name with `query`.")
+    name: SourceName = Field(
+        description="Table, schema.table, a pattern such as sales.*, or any name with `query`. A table's rows are "
+        "those of `SELECT * FROM` it, those of its partitions and of the tables that inherit from it included; a "
+        "pattern leaves these to it."
+    )
     query: Sql | None = Field(default=None, description="One SELECT to load instead of a table.")
     partition_key: Identifier | None = Field(
         default=None, description="Integer column by whose ranges the stream is read in parallel. Default: chosen."

@@ -22,7 +22,7 @@ from rapidbyte.engine.worker import PartitionJob, Watch
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import CpuMeter, available_cores
-from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, select_streams
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, readers_of, select_streams
 from rapidbyte.ports import (
     Block,
     BlockMoved,
@@ -81,9 +81,10 @@ def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
     source, destination = runtime.source.facts(), runtime.leader.facts()
     failpoint("pre.connected")
     shapes: tuple[StreamShape, ...] = runtime.source.describe(streams)
+    readers = readers_of(shapes, source=source, destination=destination)
     plan = make_plan(
         pipeline=spec.pipeline,
-        streams=tuple(runtime.leader.plan_stream(order, shape) for order, shape in enumerate(shapes)),
+        streams=tuple(runtime.leader.plan_stream(order, shape, readers) for order, shape in enumerate(shapes)),
         resources=spec.resources,
         options=runtime.options,
         source=source,

@@ -250,6 +250,23 @@ def sizes_of(connection: PgConnection, oids: Sequence[int]) -> dict[int, Size]:
     return {oid: Size(rows=rows, blocks=blocks, bytes=size) for oid, blocks, size, rows in rows}
 
 
+def locked_relations(connection: PgConnection) -> tuple[QualifiedName, ...]:
+    """Tables, views and the like, but the system's, on which this session holds a lock; by name."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT n.nspname, c.relname
+        FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted
+              AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                                WHERE d.datname = pg_catalog.current_database())
+              AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'pg_catalog'
+        ORDER BY 1, 2
+        """
+    ).fetchall()
+    return tuple(QualifiedName(schema=schema, name=name) for schema, name in rows)
+
+
 def integer_keys(connection: PgConnection, oids: Sequence[int]) -> dict[int, str]:
     """For each table an integer column that leads a complete B-tree index, the primary key's first; by oid."""
     rows = connection.execute(

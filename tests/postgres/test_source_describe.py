@@ -97,6 +97,40 @@ def test_the_shape_of_a_table(source_db: str, connect: Connect):
     }
 
 
+def test_a_pattern_passes_over_tables_without_columns(source_db: str, connect: Connect):
+    """With a warning; named, or alone, such a table is refused."""
+    connect(source_db).execute("CREATE TABLE a (); CREATE TABLE b (i int); CREATE TABLE c ()")
+    (shape,) = shapes(source_db, "*")
+    assert (shape.spec.name, shape.warnings) == (
+        "b",
+        (
+            "pattern '*' matches public.a, which has no columns: it is passed over",
+            "pattern '*' matches public.c, which has no columns: it is passed over",
+        ),
+    )
+    for name in ("a", "a*"):
+        with pytest.raises(ConfigError, match="it has no columns"):
+            shapes(source_db, name)
+
+
+def test_what_views_queries_and_conditions_read_is_known(source_db: str, connect: Connect):
+    """Also what the planner leaves out; not the system's tables."""
+    connect(source_db).execute("CREATE TABLE a (i int); CREATE TABLE b (i int); CREATE VIEW v AS SELECT * FROM b")
+    found = shapes(
+        source_db,
+        "a",
+        "v",
+        StreamSpec(name="q", query="SELECT a.i FROM a WHERE false AND i IN (SELECT oid::int FROM pg_class)"),
+        StreamSpec(name="b", where="i IN (SELECT i FROM a)"),
+    )
+    assert [[str(name) for name in shape.reads] for shape in found] == [
+        [],
+        ["public.b", "public.v"],
+        ["public.a"],
+        ["public.a", "public.b"],
+    ]
+
+
 def test_a_key_that_is_not_read_as_a_whole_is_no_key(source_db: str, connect: Connect):
     """With `columns`, the rest of it names no row."""
     connect(source_db).execute("CREATE TABLE t (a int, b int, c int, PRIMARY KEY (a, b))")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -267,8 +268,10 @@ def _take_place(
         raise _NotNowError(shortened(obstacles))
     _attach(connection, facts, stage)
     _run(connection, ddl.carry_grants(stage, facts, look_up(connection, stage).grants))
-    if not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline):
-        raise _NotNowError("its lock was not to be had within publish_timeout")
+    ours = partial(locks.held_by_reader, connection, facts, contract.pipeline)
+    if not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline, give_up=ours):
+        why = "a stream of this run reads it" if ours() else "its lock was not to be had within publish_timeout"
+        raise _NotNowError(why)
     now = look_up(connection, contract.target)
     if replace(now, empty=facts.empty) != facts:
         raise _NotNowError("what hangs on the target changed meanwhile")

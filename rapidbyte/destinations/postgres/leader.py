@@ -109,7 +109,9 @@ class PostgresLeader:
             )
         return found
 
-    def plan_stream(self, order: int, shape: StreamShape) -> StreamPlan:
+    def plan_stream(
+        self, order: int, shape: StreamShape, readers: tuple[tuple[QualifiedName, str], ...] = ()
+    ) -> StreamPlan:
         """What will happen to a stream. Nothing is changed. Raises ConfigError, SchemaError."""
         target = target_name(shape.spec, shape, self._spec.destination.schema)
         with self._looking(f"looking at {target}") as connection:
@@ -123,6 +125,7 @@ class PostgresLeader:
             types=types,
             conversion=conversion,
             choose_wire=_choose_wire,
+            readers=tuple(stream for relation, stream in readers if relation == target),
         )
 
     def check_privileges(self, plan: RunPlan) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import LiteralString
 
 import psycopg
@@ -25,9 +26,37 @@ PAUSE_SECONDS = (0.1, 0.4)
 """Between two tries, chosen at random."""
 
 
-def lock_table(connection: PgConnection, facts: TargetFacts, mode: LiteralString, deadline: float) -> bool:
+def held_by_reader(connection: PgConnection, facts: TargetFacts, pipeline: str) -> bool:
+    """Whether a reader of this pipeline, in this database, has locked the table: it keeps the lock to the run's end.
+
+    Only roles that may see the readers' names learn it.
+    """
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+        " WHERE l.relation = %s AND l.granted AND a.datname = current_database()"
+        " AND starts_with(a.application_name, 'rapidbyte reader-')"
+        " AND a.application_name = left(split_part(a.application_name, ' ', 1) || ' '"
+        " || split_part(a.application_name, ' ', 2) || ' ' || %s, 63))",
+        (facts.oid, pipeline),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _never() -> bool:
+    return False
+
+
+def lock_table(
+    connection: PgConnection,
+    facts: TargetFacts,
+    mode: LiteralString,
+    deadline: float,
+    *,
+    give_up: Callable[[], bool] = _never,
+) -> bool:
     """Takes a lock on a table until the transaction ends; False when `deadline` (time.monotonic) has passed.
 
+    Also where `give_up` says, after a try, that waiting will not help.
     Raises DestinationError when the table is gone.
     """
     only = sql.SQL("" if facts.kind == "p" else "ONLY ")
@@ -38,7 +67,7 @@ def lock_table(connection: PgConnection, facts: TargetFacts, mode: LiteralString
                 connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(TRY_MILLISECONDS)))
                 connection.execute(statement)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or give_up():
                 return False
             time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 - no secret depends on it
         except psycopg.errors.UndefinedTable:

@@ -108,8 +108,12 @@ def decide_stream(
     types: Mapping[str, ResolvedType],
     conversion: Conversion,
     choose_wire: ChooseWire,
+    readers: tuple[str, ...] = (),
 ) -> StreamPlan:
-    """The stream's plan. Raises ConfigError, SchemaError; nothing has been changed then."""
+    """The stream's plan. `readers` are the run's streams that read the target.
+
+    Raises ConfigError, SchemaError; nothing has been changed then.
+    """
     spec = shape.spec
     mode = require_supported(spec, destination)
     require_table(spec, facts)
@@ -128,7 +132,9 @@ def decide_stream(
     )
     _require_column_count(spec, facts, drift)
     carried = frozenset(column.target.name for column in drift.columns)
-    choice = choose_publish(facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried)
+    choice = choose_publish(
+        facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried, readers=readers
+    )
     plan = StreamPlan(
         order=order,
         shape=shape,

@@ -28,15 +28,26 @@ class PublishChoice:
 
 
 def choose_publish(
-    *, facts: TargetFacts, write_mode: WriteMode, strategy: ReplaceStrategy, carried: frozenset[str]
+    *,
+    facts: TargetFacts,
+    write_mode: WriteMode,
+    strategy: ReplaceStrategy,
+    carried: frozenset[str],
+    readers: tuple[str, ...] = (),
 ) -> PublishChoice:
     """The publish method for a target. `carried` are the target's columns that the stream delivers, new ones included.
+
+    `readers` are streams of the same run that read the target: the lock of the run's own snapshot, held until the
+    last stream is read, keeps any other table from taking its place (A10).
 
     Raises ConfigError for `replace_strategy: swap` where that is impossible.
     """
     if not facts.exists:
         return _for_new(facts)
-    obstacles = swap_obstacles(facts, carried)
+    obstacles = (
+        *(f"stream {name} of the same run reads it" for name in dict.fromkeys(readers)),
+        *swap_obstacles(facts, carried),
+    )
     if facts.empty and not obstacles and not attached(facts) and strategy != "in_place":
         return PublishChoice(method="rename", reason="the target is empty and nothing is attached to it")
     if write_mode == "append":

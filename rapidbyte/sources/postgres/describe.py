@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from rapidbyte.pg.catalog import (
     index_definitions,
     integer_keys,
     leaves_of,
+    locked_relations,
     primary_keys,
     relations_of_schema,
     sizes_of,
@@ -69,6 +70,8 @@ class Estimate:
 
     rows: int
     bytes: int
+    reads: tuple[QualifiedName, ...]
+    """What it locked to plan it: exactly what the text names, views and what is behind them included."""
 
 
 class SourceCatalog:
@@ -87,14 +90,16 @@ class SourceCatalog:
         """One shape a stream, in order, patterns resolved. Raises ConfigError, PrivilegeError with every fault."""
         selected = self._resolve(streams)
         looked = self._look_up([each.relation for each in selected if each.relation is not None])
+        kept, passed_over = without_columnless(selected, looked.columns)
         shapes = [
             self._query_shape(each.spec)
             if each.relation is None
             else self._relation_shape(each.spec, each.relation, looked)
-            for each in selected
+            for each in kept
         ]
         refuse(self._faults)
-        return tuple(shape for shape in shapes if shape is not None)
+        found = tuple(shape for shape in shapes if shape is not None)
+        return (replace(found[0], warnings=(*passed_over, *found[0].warnings)), *found[1:]) if passed_over else found
 
     def discover(self) -> tuple[StreamShape, ...]:
         """Every relation outside of the system's schemas; partitions and inheriting tables come with their parents."""
@@ -264,7 +269,7 @@ class SourceCatalog:
         if estimate is None:
             return None
         size = estimate.bytes if shape.estimated_bytes is None else shape.estimated_bytes
-        return replace(shape, estimated_rows=estimate.rows, estimated_bytes=size)
+        return replace(shape, estimated_rows=estimate.rows, estimated_bytes=size, reads=estimate.reads)
 
     def _explain(self, shape: StreamShape, after_from: sql.Composed) -> Estimate:
         statement = sql.SQL("EXPLAIN (FORMAT JSON) SELECT {} FROM {}").format(
@@ -274,9 +279,10 @@ class SourceCatalog:
             statement += sql.SQL(" WHERE {}").format(condition(shape.spec.where))
         with self._connection.transaction(force_rollback=True):
             row = self._connection.execute(statement).fetchone()
+            reads = locked_relations(self._connection)
         plan: dict[str, Any] = row[0][0]["Plan"] if row is not None else {}
         rows, width = int(plan.get("Plan Rows", 0)), int(plan.get("Plan Width", 0))
-        return Estimate(rows=rows, bytes=rows * max(1, width))
+        return Estimate(rows=rows, bytes=rows * max(1, width), reads=reads)
 
     def _tried(self, spec: StreamSpec, what: str, look: Callable[[], _T]) -> _T | None:
         """What `look` finds under the user's search_path; None and a fault where the user's SQL is at fault.
@@ -304,6 +310,24 @@ class SourceCatalog:
 def _user_fault(spec: StreamSpec, what: str, error: psycopg.Error) -> Fault:
     found = fault(spec, what, hint=error.diag.message_hint)
     return replace(found, grant="GRANT SELECT on what it reads") if error.sqlstate == "42501" else found
+
+
+def without_columnless(
+    selected: Sequence[Selected], columns: Mapping[int, Sequence[CatalogColumn]]
+) -> tuple[tuple[Selected, ...], tuple[str, ...]]:
+    """What is left without the tables that a pattern matched and that have no columns, and a warning for each of them.
+
+    COPY has nothing to carry there. A table that is named, or nothing else being left, is a fault instead.
+    """
+    bare = [each for each in selected if each.by_pattern and each.relation and not columns[each.relation.oid]]
+    kept = tuple(each for each in selected if each not in bare)
+    if not kept:
+        return tuple(selected), ()
+    return kept, tuple(
+        f"pattern {each.by_pattern!r} matches {each.relation.name}, which has no columns: it is passed over"
+        for each in bare
+        if each.relation is not None
+    )
 
 
 def foreign_warnings(leaves: Sequence[Leaf]) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ class Selected:
     """With its own name, and its target where the pattern's target has a `*`."""
     relation: Relation | None
     """None for a query."""
+    by_pattern: str | None = None
+    """The pattern that matched it."""
 
 
 def is_pattern(name: str) -> bool:
@@ -113,7 +115,8 @@ def resolve_pattern(
         )
     qualified = "." in spec.name
     return tuple(
-        Selected(spec=_spec_of(spec, relation.name, qualified=qualified), relation=relation) for relation in tables
+        Selected(spec=_spec_of(spec, relation.name, qualified=qualified), relation=relation, by_pattern=spec.name)
+        for relation in tables
     )
 
 
