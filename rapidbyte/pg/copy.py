@@ -139,18 +139,19 @@ class CopyOut:
         _begin_copy(self._connection, self._statement, self._socket, ExecStatus.COPY_OUT)
         pgconn, limit = self._connection.pgconn, self._block_bytes
         get, consume, wait, stop = pgconn.get_copy_data, pgconn.consume_input, self._socket.wait, self._socket.stop
-        rows: list[bytes | memoryview] = []
-        size = 0
+        # Bytes are appended at once: thousands of rows kept in a list are thousands of new objects, and every 700 of
+        # those make Python look for cycles (0.45 s of CPU per million rows).
+        block, messages = bytearray(), 0
         while True:
             length, data = get(1)
             if length > 0:
-                rows.append(data)
-                size += length
-                if size >= limit:
+                block += data
+                messages += 1
+                if len(block) >= limit:
                     if stop():
                         raise stopped(self._socket.doing)
-                    yield b"".join(rows), len(rows)
-                    rows, size = [], 0
+                    yield bytes(block), messages
+                    block, messages = bytearray(), 0
             elif length == 0:
                 wait(select.POLLIN)
                 consume()
@@ -158,8 +159,8 @@ class CopyOut:
                 break
         if stop():
             raise stopped(self._socket.doing)
-        if rows:
-            yield b"".join(rows), len(rows)
+        if messages:
+            yield bytes(block), messages
         self._rows = _end_copy(self._connection, self._socket)
 
 
