@@ -1,14 +1,64 @@
-"""Cursors of incremental streams: what was loaded last, and from where to where a load goes.
+"""Cursors: how far an incremental stream has come, and from where to where an increment goes. Values only.
 
-Values are the server's own text, never a Python number or date: they are compared and ordered by a server (E5, B26).
+A cursor's value is the source server's own text, from the moment it is read until it is compared again; it never
+becomes a number or a time of Python's (E5). Only the source compares values, since only it knows their collation and
+precision (B26). So nothing here orders anything.
+
+The interval of an increment depends on the type. Date and time cursors go from `low`, inclusive, to `high`, exclusive:
+`high` is a time of the source's clock, and rows of that very moment may still come. Other cursors go from `low`,
+exclusive, to `high`, inclusive: `high` is a value that was there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rapidbyte.errors import ConfigError
 
 NullCursor = Literal["fail", "skip", "always"]
+"""Rows whose cursor is NULL make the load fail, are left out, or are read with every increment."""
+
+TIME_TYPES: frozenset[str] = frozenset({"date", "timestamp without time zone", "timestamp with time zone"})
+NUMBER_TYPES: frozenset[str] = frozenset({"smallint", "integer", "bigint", "numeric"})
+CURSOR_TYPES: frozenset[str] = TIME_TYPES | NUMBER_TYPES | {"uuid", "text", "character varying"}
+"""What a cursor can be, as `format_type` prints it without a modifier. A domain counts as its base type."""
+
+_SAME_ORDER: tuple[frozenset[str], ...] = (NUMBER_TYPES, frozenset({"text", "character varying"}))
+"""Types among which a column may change without its cursor's value meaning another place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorLag:
+    """How far below the stored cursor an increment begins."""
+
+    seconds: float | None = None
+    """For date and time cursors; None where a bare number is too big for a duration."""
+    count: int | None = None
+    """For numbers; None where a unit was given. A bare number is both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorColumn:
+    """A stream's cursor as the source's catalog has it."""
+
+    field: str
+    type: str
+    """One of CURSOR_TYPES: the base type, where the column is of a domain."""
+    precision: int = 6
+    """Digits of a second that the column keeps; means something for timestamps only."""
+    nullable: bool = True
+    index: str | None = None
+    """An index that leads with this column, and can be used for ranges of it."""
+    indexable: bool = True
+    """The rows lie in a table: an index could be made. False for views and queries."""
+    tie_breaker: str | None = None
+
+    @property
+    def is_time(self) -> bool:
+        """Its bounds are times of the source's clock."""
+        return self.type in TIME_TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,28 +67,34 @@ class StoredCursor:
 
     field: str
     type: str
-    """The field's type, as the source prints it."""
+    """The field's type, without a modifier: one of CURSOR_TYPES."""
     value: str
-    """The server's text."""
+    """The source server's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CursorPlan:
-    """How an incremental stream goes on."""
+    """How an incremental stream is read."""
 
     field: str
-    tie_breaker: str | None = None
-    """Orders rows with equal cursors within a load."""
+    tie_breaker: str | None
     type: str
-    stored: str | None = None
-    """Where the last published load ended; None before the first."""
+    stored: str | None
+    """Where the next increment begins, as the server's text, without the lag; None: at the beginning."""
     lag_seconds: float | None = None
+    lag_count: int | None = None
     nulls: NullCursor = "fail"
+    column: CursorColumn
+
+    @property
+    def is_time(self) -> bool:
+        """Its bounds are times of the source's clock."""
+        return self.type in TIME_TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CursorBounds:
-    """Which rows a load takes. Fixed when the load is prepared; a resume uses exactly these."""
+    """From where to where an increment goes, decided once, kept in the ledger with the load."""
 
     field: str
     type: str
@@ -46,7 +102,108 @@ class CursorBounds:
     """None: from the beginning."""
     low_inclusive: bool
     high: str | None
-    """None: there is nothing to load."""
+    """What the cursor will be once the increment is published. None: no value is to be loaded, the cursor stays."""
     high_inclusive: bool
     with_nulls: bool = False
-    """Rows whose cursor is NULL belong to the load."""
+    """Rows whose cursor is NULL belong to it."""
+    stored: str | None = None
+    """The cursor before this increment: `low` without the lag."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """There is nothing to load: no stage, no publish, and the cursor stays (E8)."""
+        return not self.with_nulls and self.high is None
+
+
+def plan_cursor(
+    column: CursorColumn, *, stored: StoredCursor | None, lag: CursorLag | None, nulls: NullCursor, stream: str
+) -> CursorPlan:
+    """How the stream will be read. Raises ConfigError for a lag of another kind, or a value of another cursor."""
+    if stored is not None:
+        require_same_cursor(column, stored, stream=stream)
+    seconds, count = _lag_of(column, lag, stream=stream)
+    return CursorPlan(
+        field=column.field,
+        tie_breaker=column.tie_breaker,
+        type=column.type,
+        stored=stored.value if stored is not None else None,
+        lag_seconds=seconds,
+        lag_count=count,
+        nulls=nulls,
+        column=column,
+    )
+
+
+def require_same_cursor(column: CursorColumn, stored: StoredCursor, *, stream: str) -> None:
+    """Raises ConfigError where the ledger's value is of another column, or of a type with another order."""
+    same_type = stored.type == column.type or any({stored.type, column.type} <= group for group in _SAME_ORDER)
+    if stored.field == column.field and same_type:
+        return
+    raise ConfigError(
+        f"stream {stream!r} was loaded up to a value of {stored.field} ({stored.type}), "
+        f"and its cursor is {column.field} ({column.type}) now",
+        code="cursor_changed",
+        hint="run it once with --full-refresh, or `rapidbyte state set` the new cursor's value",
+        stream=stream,
+        column=column.field,
+    )
+
+
+def _lag_of(column: CursorColumn, lag: CursorLag | None, *, stream: str) -> tuple[float | None, int | None]:
+    if lag is None:
+        return None, None
+    if column.is_time and lag.seconds is not None:
+        return lag.seconds, None
+    if column.type in NUMBER_TYPES and lag.count is not None:
+        return None, lag.count
+    wanted = "a duration, as 10m" if column.is_time else "a whole number, as 1000"
+    raise ConfigError(
+        f"stream {stream!r}: `cursor_lag` does not fit its cursor {column.field}, which is {column.type}",
+        code="cursor_lag",
+        hint=f"write {wanted}" if column.type in TIME_TYPES | NUMBER_TYPES else "numbers, dates and times can have one",
+        stream=stream,
+        column=column.field,
+    )
+
+
+def plan_warnings(plan: CursorPlan) -> tuple[str, ...]:
+    """What a reader of the plan should know of this cursor."""
+    found = [f"deletes in the source are not seen by increments of {plan.field}"]
+    if plan.column.indexable and plan.column.index is None:
+        found.append(f"no index on {plan.field}: each increment scans the table")
+    if plan.type in ("uuid", "text", "character varying"):
+        found.append(f"rows that come with a {plan.field} below the stored cursor are not seen: it must only grow")
+    if plan.nulls == "skip" and plan.column.nullable:
+        found.append(f"rows whose {plan.field} is NULL are left out")
+    return tuple(found)
+
+
+def bounds_to_json(bounds: CursorBounds) -> dict[str, Any]:
+    """The bounds as a JSON object, for the ledger. Warnings belong to a run and are left out."""
+    return {key: value for key, value in asdict(bounds).items() if key != "warnings"}
+
+
+def bounds_from_json(document: Mapping[str, Any]) -> CursorBounds:
+    """What `bounds_to_json` wrote. Raises ConfigError for a document that is not of its kind."""
+    try:
+        bounds = CursorBounds(**document)
+    except TypeError as error:
+        raise unreadable("bounds") from error
+    require_cursor_type(bounds.type)
+    return bounds
+
+
+def require_cursor_type(name: str) -> None:
+    """Raises ConfigError for a type that is no cursor's. What comes out of the ledger is not trusted (G2)."""
+    if name not in CURSOR_TYPES:
+        raise unreadable("a cursor's type")
+
+
+def unreadable(what: str) -> ConfigError:
+    """The error of a ledger that holds something else than what rapidbyte wrote."""
+    return ConfigError(
+        f"the ledger holds {what} that this version cannot read",
+        code="ledger_unreadable",
+        hint="use the version of rapidbyte that began the load, or drop it with `rapidbyte gc`",
+    )

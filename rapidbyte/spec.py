@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rapidbyte.cursor import CursorLag, NullCursor
 from rapidbyte.model import Secret, SyncMode, WriteMode
 
 ReplaceStrategy = Literal["auto", "swap", "in_place"]
@@ -81,6 +82,12 @@ class StreamSpec:
     indexes: Literal["none", "source"] = "none"
     types: tuple[tuple[str, str], ...] = ()
     """Declared types of a file's columns: (column, PostgreSQL type)."""
+    cursor_field: str | None = None
+    """Column that says how far an increment has come. Given for every incremental stream."""
+    tie_breaker_field: str | None = None
+    """Column that orders rows with equal cursors."""
+    null_cursor: NullCursor = "fail"
+    cursor_lag: CursorLag | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +138,8 @@ class DestinationSpec:
     replace_strategy: ReplaceStrategy = "auto"
     schema_policy: SchemaPolicy = field(default_factory=SchemaPolicy)
     publish_timeout_seconds: float = 600.0
+    settle_timeout_seconds: float = 30.0
+    """How long an increment waits for the transactions that were running when its upper bound was taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,10 @@ def _stream(stream: PostgresStream | FilesStream) -> StreamSpec:
         allow_lossy=stream.allow_lossy,
         indexes=stream.indexes if is_table else "none",
         types=() if is_table else stream.types,
+        cursor_field=stream.cursor_field,
+        tie_breaker_field=stream.tie_breaker_field,
+        null_cursor=stream.null_cursor,
+        cursor_lag=stream.cursor_lag,
     )
 
 
@@ -140,6 +144,7 @@ def _destination(destination: Destination, folder: Path) -> DestinationSpec:
             nullability_change=policy.nullability_change,
         ),
         publish_timeout_seconds=destination.publish_timeout,
+        settle_timeout_seconds=destination.settle_timeout,
     )
 
 

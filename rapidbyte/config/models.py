@@ -17,6 +17,7 @@ from rapidbyte.config.scalars import (
     Identifier,
     Integer,
     Kind,
+    Lag,
     Name,
     Names,
     Patterns,
@@ -38,6 +39,7 @@ from rapidbyte.config.scalars import (
     not_yet,
     only,
 )
+from rapidbyte.cursor import NullCursor
 from rapidbyte.model import SyncMode, WriteMode
 from rapidbyte.spec import MEGABYTE, NullabilityPolicy, ReplaceStrategy, TypeChangePolicy
 
@@ -201,9 +203,10 @@ class FilesSourceKeys(Section, frozen=True):
 class StreamKeys(Section, frozen=True):
     """Keys of every stream."""
 
-    sync_mode: Annotated[SyncMode, Word, AfterValidator(not_yet("incremental", "cdc"))] = Field(
+    sync_mode: Annotated[SyncMode, Word, AfterValidator(not_yet("cdc"))] = Field(
         default="full_refresh",
-        description="`full_refresh` reads all rows. `incremental` and `cdc` are not available in this version.",
+        description="`full_refresh` reads all rows, `incremental` those since the last run by `cursor_field`. `cdc` is "
+        "not available in this version.",
     )
     columns: SomeNames = Field(default=(), description="Columns to load, in this order. Default: all.")
     where: Sql | None = Field(default=None, description="SQL condition that rows must meet, evaluated by the source.")
@@ -218,17 +221,23 @@ class StreamKeys(Section, frozen=True):
     primary_key: Names = Field(default=(), description="Overrides the destination's.")
     min_rows: Count | None = Field(default=None, description="The load fails when the source has fewer rows.")
     allow_lossy: Names = Field(default=(), description="Columns whose values may change in a conversion.")
-    cursor_field: Annotated[Identifier, AfterValidator(only())] | None = Field(
-        default=None, description=f"Column that orders an incremental load. {NOT_YET}"
+    cursor_field: Identifier | None = Field(
+        default=None,
+        description="Column that says how far an increment has come: a number, date, timestamp, uuid or text that only "
+        "grows. In an upsert the row with the greatest one wins.",
     )
-    tie_breaker_field: Annotated[Identifier, AfterValidator(only())] | None = Field(
-        default=None, description=f"Column that orders rows with equal cursors. {NOT_YET}"
+    tie_breaker_field: Identifier | None = Field(
+        default=None, description="Column that orders rows with equal cursors."
     )
-    null_cursor: Annotated[Literal["fail", "skip", "always"], Word, AfterValidator(only("fail"))] = Field(
-        default="fail", description=f"What to do with rows whose cursor is NULL. Other values: {NOT_YET.lower()}"
+    null_cursor: Annotated[NullCursor, Word] = Field(
+        default="fail",
+        description="Rows whose cursor is NULL: the load fails, they are left out (`skip`), or read every time "
+        "(`always`).",
     )
-    cursor_lag: Annotated[Duration, AfterValidator(only())] | None = Field(
-        default=None, description=f"How far to read again below the cursor. {NOT_YET}"
+    cursor_lag: Lag | None = Field(
+        default=None,
+        description="How far below the cursor an increment begins, to read late rows again; needs `write_mode: "
+        "upsert`. A number for numeric cursors.",
     )
     on_duplicate_key: Annotated[Text, AfterValidator(only("fail"))] = Field(
         default="fail", description=f"What to do with two rows of one key in an upsert. Other values: {NOT_YET.lower()}"
@@ -403,9 +412,9 @@ class Destination(Section, frozen=True):
         default_factory=SchemaEvolution, description="What may differ between source and target."
     )
     publish_timeout: Duration = Field(default=600.0, description="How long to wait for locks when publishing.")
-    settle_timeout: Annotated[Duration, AfterValidator(only(30.0))] = Field(
+    settle_timeout: Duration = Field(
         default=30.0,
-        description=f"How long an incremental load waits for open transactions. Other values: {NOT_YET.lower()}",
+        description="How long an incremental load waits for the source's open transactions to end.",
     )
     publish: Annotated[Literal["each", "together"], Word, AfterValidator(only("each"))] = Field(
         default="each", description="`each` stream is published by itself. `together` is not available in this version."

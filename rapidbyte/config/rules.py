@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from rapidbyte.config.cursor_rules import check_cursor
 from rapidbyte.config.models import (
     ConnectionKeys,
     Destination,
@@ -46,6 +47,7 @@ def check_rules(sections: Sections) -> Iterator[Finding]:
     for position, stream in sections.streams:
         path: Path = ("source", "streams", position)
         yield from _keys_in_columns(stream, sections.destination, path)
+        yield from check_cursor(stream, sections.destination, path)
         yield from _own_name_as_target(stream, path)
         if isinstance(stream, PostgresStream):
             yield from _pattern(stream, path)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, Validation
 from pydantic_core import PydanticCustomError
 
 from rapidbyte.config.document import Mapping, Scalar, Unusable, misreading, quoted, read_document, shown
+from rapidbyte.cursor import CursorLag
 from rapidbyte.model import IDENTIFIER_BYTES, Secret
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ UNITS = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 LONGEST_SECONDS = 24 * 86_400
 """PostgreSQL counts timeouts in milliseconds, as a 32-bit integer."""
+LONGEST_LAG_SECONDS = 10 * 366 * 86_400
+"""Ten years: a lag is an interval of the data, no timeout."""
 NO_BOUND = 2**62
 """Bytes, for `checkpoint_interval_bytes: 0`: never split by size."""
 
@@ -138,6 +141,26 @@ def as_duration(value: Any) -> float:
     if not 0 < seconds <= LONGEST_SECONDS:
         raise fault("a duration must be more than 0 and at most 576h")
     return seconds
+
+
+def as_lag(value: Any) -> CursorLag:
+    """How far to read again: `10m` for dates and times, a bare number for both (seconds) and for numbers."""
+    scalar = _scalar(value)
+    text = scalar.text.strip()
+    found = _DURATION.match(text)
+    is_count = _INTEGER.match(text) is not None and not text.startswith("-")
+    if found is None and not is_count:
+        raise fault(
+            f"a duration or a whole number is due here, not `{shown(scalar.written)}`", "write it as 10m, or as 1000"
+        )
+    seconds = float(found[1]) * SECONDS[found[2] or "s"] if found is not None else None
+    if seconds == 0 or text == "0":
+        raise fault("a lag must be more than 0", "remove the key to have none")
+    if seconds is not None and seconds > LONGEST_LAG_SECONDS:
+        if not is_count:
+            raise fault("a lag must be at most ten years")
+        seconds = None
+    return CursorLag(seconds=seconds, count=int(text) if is_count else None)
 
 
 def as_word(value: Any) -> str:
@@ -295,6 +318,12 @@ Duration = Annotated[
     float,
     PlainValidator(as_duration),
     Kind(name="duration"),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9.]+ *[smh]?$|\$\{"}]}),
+]
+Lag = Annotated[
+    CursorLag,
+    PlainValidator(as_lag),
+    Kind(name="duration, or a number"),
     WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9.]+ *[smh]?$|\$\{"}]}),
 ]
 Names = Annotated[tuple[Identifier, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind(name="list of names")]

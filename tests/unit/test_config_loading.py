@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from rapidbyte import config
+from rapidbyte.config.document import Place, Scalar
+from rapidbyte.config.scalars import as_lag
+from rapidbyte.cursor import CursorLag
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Secret
 from rapidbyte.spec import (
@@ -60,6 +63,8 @@ destination:
 
 HERE = "@@"
 """Marks the place that the message must name; it is removed before the file is written."""
+
+BY_ID = "name: a, sync_mode: incremental, cursor_field: id"
 
 BAD: list[tuple[str, str, str]] = [
     # what is replaced in BASE, by what, and what the message says at the mark
@@ -169,14 +174,22 @@ BAD: list[tuple[str, str, str]] = [
     ("    schema: raw", "    dsn: postgresql:///d\n    service: @@prod", "`service` does not go with `dsn`"),
     ("    host: localhost\n    schema: raw", "    embedded: true\n    host: @@x", "`host` does not go with `embedded`"),
     ("    host: localhost\n    schema: raw", "    embedded: @@maybe", "true, false, or a mapping with `data_dir`"),
+    # incremental streams
+    ("    - name: orders", "    - @@{name: a, sync_mode: incremental}", "an incremental stream needs a `cursor_field`"),
+    ("    - name: orders", "    - {name: a, columns: [id], cursor_field: @@t}", "`columns` lacks t (add it to `columns`)"),
+    ("    - name: orders", "    - {name: a, tie_breaker_field: @@t}", "`tie_breaker_field` needs a `cursor_field`"),
+    ("    - name: orders", "    - {name: a, null_cursor: @@skip}", "`null_cursor` is a key of incremental streams"),
+    ("    - name: orders", "    - {name: a, cursor_lag: @@5m}", "`cursor_lag` is a key of incremental streams"),
+    ("    - name: orders", f"    - {{{BY_ID}, write_mode: @@replace}}", "replace would leave nothing but the last increment"),
+    ("    - name: orders", f"    - {{{BY_ID}, cursor_lag: @@5}}", "`cursor_lag` reads rows again, and append would add them"),
+    ("    - name: orders", f"    - {{{BY_ID}, cursor_lag: @@0}}", "a lag must be more than 0 (remove the key to have none)"),
+    ("    - name: orders", f"    - {{{BY_ID}, cursor_lag: @@5d}}", "a duration or a whole number is due here, not `5d`"),
+    ("    - name: orders", f"    - {{{BY_ID}, cursor_lag: @@99999h}}", "a lag must be at most ten years"),
+    ("    - name: orders", f"    - {{{BY_ID}, null_cursor: @@drop}}", "`drop` is not one of fail, skip, always"),
     # what comes later is refused, never ignored
     ("  write_mode: append", "  write_mode: @@upsert", "`upsert` is not available in this version"),
     ("    - name: orders", "    - {name: a, write_mode: @@upsert}", "`upsert` is not available in this version"),
-    ("    - name: orders", "    - {name: a, sync_mode: @@incremental}", "`incremental` is not available in this version"),
     ("    - name: orders", "    - {name: a, sync_mode: @@cdc}", "`cdc` is not available in this version"),
-    ("    - name: orders", "    - {name: a, cursor_field: @@t}", "`cursor_field` is not available in this version"),
-    ("    - name: orders", "    - {name: a, tie_breaker_field: @@t}", "`tie_breaker_field` is not available"),
-    ("    - name: orders", "    - {name: a, null_cursor: @@skip}", "`null_cursor` is not available in this version"),
     ("  write_mode: append", "  on_data_error: @@dlq", "`dlq` is not available in this version"),
     ("  write_mode: append", "  schema_evolution: {type_change: @@null}", "`null` is not available in this version"),
     ("  write_mode: append", "  append_strategy: @@direct", "`append_strategy` is not available in this version"),
@@ -225,6 +238,7 @@ BAD_FILES: list[tuple[str, str, str]] = [
     ("    - name: flights", "    - {name: a, types: @@text}", "a mapping of columns to types is due here"),
     ("    - name: flights", '    - {name: a, types: @@{id: "int\\n"}}', "the type of column `id` is no type's name"),
     ("    - name: flights", "    - {name: a, types: {@@no: text}}", 'the key would be read as a boolean (write "no")'),
+    ("    - name: flights", "    - {name: a, sync_mode: @@incremental, cursor_field: t}", "files cannot be read by increments"),
     ("    - name: flights", '    - name: @@"*"', "the pattern belongs into `path`"),
 ]  # fmt: skip
 
@@ -443,7 +457,7 @@ destination:
   schema_evolution: {new_column: fail, removed_column: add, type_change: coerce, nullability_change: fail}
   hooks: {before_load: [], after_load: []}
   publish_timeout: 90
-  settle_timeout: 30s
+  settle_timeout: 2m
   publish: each
   limits: {timeout_seconds: 60, max_memory: 32mb}
 resources:
@@ -495,6 +509,7 @@ execution: {engine: threads}
                 new_column="fail", removed_column="ignore", type_change="coerce", nullability_change="fail"
             ),
             publish_timeout_seconds=90.0,
+            settle_timeout_seconds=120.0,
         ),
         resources=Resources(
             parallelism=4,
@@ -507,6 +522,30 @@ execution: {engine: threads}
         timeout_seconds=60.0,
         path=str(path),
     )
+
+
+def test_loads_a_cursor(tmp_path: Path) -> None:
+    """Every key of an incremental stream."""
+    keys = "cursor_field: at, tie_breaker_field: id, null_cursor: always"
+    path = write(tmp_path, BASE.replace("name: orders", f"{{name: a, sync_mode: incremental, {keys}}}"))
+    assert config.load(path, env={}).streams == (
+        StreamSpec(name="a", sync_mode="incremental", cursor_field="at", tie_breaker_field="id", null_cursor="always"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("90s", CursorLag(seconds=90.0)),
+        ("1.5h", CursorLag(seconds=5400.0)),
+        ("1000", CursorLag(seconds=1000.0, count=1000)),
+        ("5000000000", CursorLag(count=5000000000)),
+    ],
+)
+def test_a_lag_is_a_duration_or_a_number(written: str, expected: CursorLag) -> None:
+    """A bare number is both: which of them, the cursor's type says."""
+    place = Place(file="x", line=1, column=1)
+    assert as_lag(Scalar(text=written, written=written, plain=True, origin="file", place=place)) == expected
 
 
 def test_defaults(tmp_path: Path) -> None:
