@@ -1,0 +1,189 @@
+"""Writes the stage's rows into a target that stays: insert and in_place. In the leader's publishing transaction.
+
+What triggers, rules or policies keep away is noticed: the rows are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from rapidbyte.contract import WriteContract
+from rapidbyte.destinations.postgres import ddl, locks, rows
+from rapidbyte.destinations.postgres.guards import count, require_unchanged
+from rapidbyte.destinations.postgres.rows import RowMove
+from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.errors import DataError, RapidbyteError
+from rapidbyte.failpoints import failpoint
+from rapidbyte.model import PublishMethod, QualifiedName
+from rapidbyte.pg.failure import translate
+from rapidbyte.pg.session import PgConnection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """How the rows were published in the end."""
+
+    method: PublishMethod
+    warnings: tuple[str, ...] = ()
+
+
+def row_move(contract: WriteContract, facts: TargetFacts, stage: QualifiedName) -> RowMove:
+    """What is moved, and what the target's columns are to it."""
+    carried = {column.name for column in contract.columns}
+    return RowMove(
+        stage=stage,
+        target=contract.target,
+        partitioned=facts.kind == "p",
+        columns=contract.columns,
+        key=contract.replace.key,
+        uncarried=tuple(
+            column.column for column in facts.columns if column.name not in carried and not column.column.generated
+        ),
+        identity=any(column.column.identity for column in facts.columns),
+        fixed=tuple(column.name for column in facts.columns if column.identity_always and column.name in carried),
+    )
+
+
+def write_rows(
+    connection: PgConnection,
+    contract: WriteContract,
+    facts: TargetFacts,
+    move: RowMove,
+    row_count: int,
+    deadline: float,
+    method: PublishMethod,
+) -> Applied:
+    """Writes the stage's rows into the target that is there, under a lock, and drops the stage."""
+    mode = "ROW EXCLUSIVE" if method == "insert" else "SHARE ROW EXCLUSIVE"
+    if not locks.lock_table(connection, facts, mode, deadline):
+        raise locks.refused(facts)
+    facts = look_up(connection, contract.target)
+    require_unchanged(contract, facts)
+    warnings = _firing(facts, method)
+    # Triggers, checks and defaults of the target may need the role's own search_path.
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    if method == "insert":
+        insert_rows(connection, contract, move, row_count)
+    else:
+        warnings += replace_rows(connection, contract, move, facts, row_count)
+    connection.execute(ddl.drop_table(move.stage))
+    return Applied(method=method, warnings=warnings)
+
+
+def _firing(facts: TargetFacts, method: PublishMethod) -> tuple[str, ...]:
+    found: list[str] = []
+    if facts.triggers:
+        found.append(f"{method} fires the triggers of {facts.name}: {', '.join(facts.triggers)}")
+    if facts.rules:
+        found.append(f"{method} is subject to the rules of {facts.name}: {', '.join(facts.rules)}")
+    return tuple(found)
+
+
+def insert_rows(connection: PgConnection, contract: WriteContract, move: RowMove, row_count: int) -> None:
+    """Adds all of the stage's rows. Raises DataError where fewer arrive."""
+    written = connection.execute(rows.insert_all(move)).rowcount
+    if written != row_count:
+        raise _swallowed(contract, "inserted", written, row_count)
+
+
+def _swallowed(contract: WriteContract, what: str, written: int, expected: int) -> DataError:
+    """A trigger, rule or policy keeps rows away without an error (B19)."""
+    return DataError(
+        f"{contract.target}: {written} of {expected} rows were {what}",
+        code="rows_dropped",
+        hint="does a trigger or rule on the table drop rows?",
+        table=str(contract.target),
+        stream=contract.stream,
+        afterwards=f"{contract.target} is as it was.",
+    )
+
+
+def replace_rows(
+    connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts, row_count: int
+) -> tuple[str, ...]:
+    """Makes the target's rows those of the stage. Returns warnings.
+
+    With a key only what differs is written, so that foreign keys which point here act on rows that are really gone.
+    """
+    warnings: list[str] = []
+    keyed = bool(move.key)
+    if keyed:
+        _require_usable_key(connection, contract, move)
+        if not facts.has_unique_key(move.key) and _holds_bad_keys(connection, move):
+            keyed = False
+            warnings.append(
+                f"the key {', '.join(move.key)} is not unique in {facts.name}: all its rows were written again"
+            )
+    if keyed:
+        # Nobody has looked at the stage yet; without figures the planner may join it row by row.
+        connection.execute(ddl.analyze(move.stage))
+        _write_differences(connection, contract, move, facts)
+    else:
+        connection.execute(rows.delete_all(move))
+        failpoint("pub.deleted")
+        connection.execute(rows.insert_all(move))
+    held = count(connection, rows.count(move.relation))
+    if held != row_count:
+        raise _swallowed(contract, "left in the table after the replace", held, row_count)
+    return tuple(warnings)
+
+
+def _require_usable_key(connection: PgConnection, contract: WriteContract, move: RowMove) -> None:
+    nulls = count(connection, rows.count_null_keys(move.source, move.key))
+    twice = count(connection, rows.count_duplicate_keys(move.source, move.key)) if not nulls else 0
+    if nulls or twice:
+        what = f"{nulls} rows have NULL in" if nulls else f"{twice} rows repeat"
+        raise DataError(
+            f"stream {contract.stream}: {what} the key {', '.join(move.key)}",
+            code="key_null" if nulls else "key_duplicate",
+            hint="give the stream another `primary_key`",
+            table=str(contract.target),
+            stream=contract.stream,
+            afterwards=f"{contract.target} is as it was.",
+        )
+
+
+def _holds_bad_keys(connection: PgConnection, move: RowMove) -> bool:
+    return bool(
+        count(connection, rows.count_null_keys(move.relation, move.key))
+        or count(connection, rows.count_duplicate_keys(move.relation, move.key))
+    )
+
+
+def _write_differences(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
+    connection.execute(rows.delete_gone(move))
+    failpoint("pub.deleted")
+    watched = bool(facts.triggers or facts.rules)
+    expected = count(connection, rows.count_changed(move)) if watched else None
+    written = _update(connection, move, facts)
+    if expected is not None and written != expected:
+        raise _swallowed(contract, "updated", written, expected)
+    connection.execute(rows.insert_new(move))
+
+
+def _update(connection: PgConnection, move: RowMove, facts: TargetFacts) -> int:
+    """Updates the rows that differ; deletes and inserts them where an UPDATE cannot do it."""
+    if set(move.fixed) - set(move.key):
+        return connection.execute(rows.rewrite_changed(move)).rowcount
+    if not move.updatable:
+        return 0
+    try:
+        with connection.transaction():
+            return connection.execute(rows.update_changed(move)).rowcount
+    except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
+        # A unique value has moved between rows. Deleting would set off what other tables' keys say about it.
+        if facts.inbound_keys:
+            raise _moved(facts, error) from error
+        return connection.execute(rows.rewrite_changed(move)).rowcount
+
+
+def _moved(facts: TargetFacts, error: psycopg.Error) -> RapidbyteError:
+    found = translate(error, side="destination", doing=f"updating {facts.name}")
+    found.hint = (
+        f"a value of {error.diag.constraint_name} has moved from one row to another, and {facts.inbound_keys[0]} points"
+        " here, so the rows cannot be deleted and inserted: drop that key for the load, or make the constraint"
+        " deferrable and deferred"
+    )
+    return found
