@@ -60,6 +60,8 @@ class ErrorContext:
     """In which state the destination is, as a sentence."""
     commit_state: CommitState = "before_commit"
     safe_to_retry: bool = True
+    attempts: int = 1
+    """How often the work was tried, this failure included."""
 
     def merged(self, **known: Any) -> ErrorContext:
         """This context with the fields filled that were None; what is known already stays."""

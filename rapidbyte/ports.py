@@ -243,6 +243,16 @@ class Leader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A run has begun. The first event."""
+
+    run_id: str
+    pipeline: str
+    streams: tuple[str, ...]
+    """As the pipeline file has them, patterns not resolved."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted:
     """The run has come to: preflight, prepare, load, finalize, cleanup."""
 
@@ -280,6 +290,24 @@ class PartitionLoaded:
     worker: int
     rows: int
     bytes: int
+    resumed: bool = False
+    """An earlier run had committed it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """A partition, a publish or a snapshot has failed, and is tried again."""
+
+    stream: str | None
+    """None for what concerns several streams."""
+    partition: int | None
+    """None for a publish, a snapshot, and a stream that starts anew."""
+    worker: int | None
+    failures: int
+    """Tries so far."""
+    code: str
+    """Of the error."""
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +317,20 @@ class StreamFinished:
     stream: str
     status: str
     rows: int
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run has its result. The last event."""
+
+    run_id: str
+    status: str
+    exit_code: int
+    rows: int
+    """Rows that are published."""
+    duration_s: float
+    error_code: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +340,17 @@ class Notice:
     message: str
 
 
-Event = PhaseStarted | StreamStarted | BlockMoved | PartitionLoaded | StreamFinished | Notice
+Event = (
+    RunStarted
+    | PhaseStarted
+    | StreamStarted
+    | BlockMoved
+    | PartitionLoaded
+    | Retried
+    | StreamFinished
+    | RunFinished
+    | Notice
+)
 Observer = Callable[[Event], None]
 """Called from several threads; must not block and must not raise."""
 

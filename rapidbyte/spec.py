@@ -140,6 +140,8 @@ class DestinationSpec:
     publish_timeout_seconds: float = 600.0
     settle_timeout_seconds: float = 30.0
     """How long an increment waits for the transactions that were running when its upper bound was taken."""
+    publish_together: bool = False
+    """All streams of a run in one transaction; a failure of one publishes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,14 @@ class RunOptions:
     limit: int | None = None
     checksum: bool = False
     show_row_values: bool = False
+    keep_going: bool = False
+    """A stream that fails does not end the others."""
+    failed: bool = False
+    """Only the streams that did not succeed in the pipeline's last run."""
+    key: str | None = None
+    """Idempotence key: what is published under it already is not loaded again."""
+    full_refresh: bool = False
+    """Stored cursors are ignored, and every stream is published as replace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

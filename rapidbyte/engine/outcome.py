@@ -25,6 +25,8 @@ class StreamOutcome:
     status: StreamStatus
     reports: tuple[WorkerReport, ...] = ()
     """Of the partitions that were committed."""
+    retries: int = 0
+    """Tries beyond the first: of its partitions, also those that failed in the end, and of its publish."""
     partition_count: int | None = None
     started_s: float | None = None
     """`time.monotonic()`; None for a stream that did not begin."""
@@ -44,6 +46,8 @@ class RunOutcome:
     error: RapidbyteError | None = None
     """The first failure in pipeline order."""
     warnings: tuple[str, ...] = ()
+    attempts: int = 1
+    """How often loading began: more than once where the source's snapshot, or a stage, was lost."""
 
 
 class PhaseClock:

@@ -1,7 +1,7 @@
 """Fan-out: jobs in order onto an Executor; the lowest failure wins, whatever the timing.
 
 A failing job cancels only the jobs above it; those below it end by themselves. So if partitions 3 and 5 are both bad,
-3 is reported in every run, whichever thread came first.
+3 is reported in every run, whichever thread came first. Where streams are isolated, it cancels those of its own stream.
 """
 
 from __future__ import annotations
@@ -11,14 +11,23 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from rapidbyte.contract import WorkerReport, WriteContract
-from rapidbyte.engine.worker import PartitionJob, Watch, become_worker, run_partition
+from rapidbyte.engine.worker import PartitionJob, PartitionRetried, Watch, become_worker, run_partition
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.ports import Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchers:
+    """Who is told of what, by the thread in which it happens. They must not block and must not raise."""
+
+    block: Watch | None = None
+    retried: PartitionRetried | None = None
+    loaded: Callable[[WorkerReport], None] | None = None
 
 
 class StopLine:
@@ -54,18 +63,23 @@ class Fanout(AbstractContextManager["Fanout"]):
         jobs: Sequence[PartitionJob],
         *,
         stop: threading.Event,
-        watch: Watch | None = None,
-        loaded: Callable[[WorkerReport], None] | None = None,
+        isolated: bool = False,
+        watchers: Watchers | None = None,
     ) -> None:
-        self._loaded = loaded
-        self._line = StopLine(stop)
+        self._watchers = watchers or Watchers()
+        shared = StopLine(stop)
+        self._lines: dict[str, StopLine] = {}
         self._futures: dict[int, Future[WorkerReport]] = {}
-        self._by_stream: dict[str, list[int]] = {}
+        self._orders: dict[str, list[int]] = {}
         for job in jobs:
-            self._by_stream.setdefault(job.partition.stream, []).append(job.order)
-            future = executor.submit(run_partition, job, self._line.of(job.order), watch)
-            self._futures[job.order] = future
-            future.add_done_callback(lambda done, order=job.order: self._note(order, done))
+            stream, order = job.partition.stream, job.order
+            line = self._lines.setdefault(stream, StopLine(stop) if isolated else shared)
+            self._orders.setdefault(stream, []).append(order)
+            future = executor.submit(
+                run_partition, job, line.of(order), self._watchers.block, self._watchers.retried
+            )
+            self._futures[order] = future
+            future.add_done_callback(lambda done, job=job: self._note(job, done))
 
     def __enter__(self) -> Self:
         return self
@@ -77,44 +91,61 @@ class Fanout(AbstractContextManager["Fanout"]):
             self.cancel()
         wait(self._futures.values())
 
-    def cancel(self) -> None:
-        """Every job is to stop; what is committed stays committed."""
-        self._line.lower_to(-1)
-        self._cancel_above(-1)
+    def cancel(self, stream: str | None = None) -> None:
+        """Every job is to stop, or every one of a stream that is isolated; what is committed stays committed."""
+        for each in list(self._lines) if stream is None else [stream]:
+            self._stop_above(each, -1)
 
-    def _note(self, order: int, done: Future[WorkerReport]) -> None:
+    def _note(self, job: PartitionJob, done: Future[WorkerReport]) -> None:
         """A job has ended: when it failed, those above it need not go on."""
         if done.cancelled():
             return
         if done.exception() is not None:
-            self._line.lower_to(order)
-            self._cancel_above(order)
-        elif self._loaded is not None:
-            self._loaded(done.result())
+            self._stop_above(job.partition.stream, job.order)
+        elif self._watchers.loaded is not None:
+            self._watchers.loaded(done.result())
 
-    def _cancel_above(self, order: int) -> None:
-        for other, future in list(self._futures.items()):
-            if other > order:
-                future.cancel()
-
-    def count(self, stream: str) -> int:
-        """Jobs of a stream."""
-        return len(self._by_stream.get(stream, ()))
+    def _stop_above(self, stream: str, order: int) -> None:
+        """Stops the jobs above `order` that stand behind the same line as the stream's."""
+        line = self._lines.get(stream)
+        if line is None:
+            return
+        line.lower_to(order)
+        for other, orders in list(self._orders.items()):
+            if self._lines.get(other) is line:
+                for each in list(orders):
+                    if each > order and each in self._futures:
+                        self._futures[each].cancel()
 
     def join(self, stream: str) -> tuple[WorkerReport, ...]:
         """The reports of a stream's partitions, in order, when all of them have ended.
 
         Raises the failure of the lowest partition that failed. Jobs of later streams go on.
         """
-        futures = [self._futures[order] for order in sorted(self._by_stream.get(stream, ()))]
-        wait(futures)
-        return tuple(_outcome(future, stream) for future in futures)
+        return tuple(_outcome(future, stream) for future in self._ended(stream))
 
-    def ended(self, stream: str) -> tuple[WorkerReport, ...]:
+    def committed(self, stream: str) -> tuple[WorkerReport, ...]:
         """The reports of those partitions of a stream that were committed, after everything has ended."""
-        futures = [self._futures[order] for order in sorted(self._by_stream.get(stream, ()))]
-        wait(futures)
+        futures = self._ended(stream)
         return tuple(future.result() for future in futures if not future.cancelled() and future.exception() is None)
+
+    def retries(self, stream: str) -> int:
+        """How often partitions of a stream were tried again, also those that failed in the end."""
+        return sum(_attempts(future) - 1 for future in self._ended(stream))
+
+    def _ended(self, stream: str) -> list[Future[WorkerReport]]:
+        futures = [self._futures[order] for order in sorted(self._orders.get(stream, ()))]
+        wait(futures)
+        return futures
+
+
+def _attempts(future: Future[WorkerReport]) -> int:
+    if future.cancelled():
+        return 1
+    failure = future.exception()
+    if failure is None:
+        return future.result().attempts
+    return failure.context.attempts if isinstance(failure, RapidbyteError) else 1
 
 
 def _outcome(future: Future[WorkerReport], stream: str) -> WorkerReport:

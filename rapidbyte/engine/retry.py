@@ -1,11 +1,17 @@
-"""Whether to try again, and after how long. Pure but for the dice."""
+"""Whether to try again, and after how long; and the loop that does it."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from rapidbyte.errors import RapidbyteError
+from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.ports import Stop
+
+Noted = Callable[[RapidbyteError, int], None]
+"""Called before each retry with the failure and the number of tries so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,7 @@ def pause_before_retry(
     `failures` counts the tries that failed, this one included; `failing_s` is the time since the first of them.
     Pauses double from 0.1 s, and each is drawn from its upper half, so that workers do not come back together.
     """
-    if error.retry == "never" or policy.max_retries == 0:
+    if error.retry == "never" or policy.max_retries == 0 or error.context.commit_state != "before_commit":
         return None
     if error.retry == "transaction" and failures > policy.max_retries:
         return None
@@ -39,3 +45,33 @@ def pause_before_retry(
     if error.retry == "connection" and failing_s + pause > policy.connection_seconds:
         return None
     return pause
+
+
+def repeat[T](attempt: Callable[[int], T], policy: RetryPolicy, *, stop: Stop, noted: Noted) -> T:
+    """What `attempt` returns, which is called with 1, 2, ... until it raises nothing or may not be tried again.
+
+    Raises its last error, or CancelledError once `stop` says so before a try; `context.attempts` counts the tries.
+    """
+    failures, failed_first_s = 0, 0.0
+    while True:
+        if stop():
+            raise CancelledError("it had not begun", code="stopped", attempts=max(1, failures))
+        try:
+            return attempt(failures + 1)
+        except RapidbyteError as error:
+            failures += 1
+            error.context = replace(error.context, attempts=failures)
+            failed_first_s = failed_first_s or time.monotonic()
+            failing_s = time.monotonic() - failed_first_s
+            pause = pause_before_retry(error, policy, failures=failures, failing_s=failing_s)
+            if pause is None:
+                raise
+            noted(error, failures)
+        _rest(pause, stop)
+
+
+def _rest(seconds: float, stop: Stop) -> None:
+    """Sleeps, but not past a stop."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop():
+        time.sleep(min(left, 0.1))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from rapidbyte.contract import CopyTarget, WorkerReport
 from rapidbyte.engine.handoff import Handoff
-from rapidbyte.engine.retry import RetryPolicy, pause_before_retry
+from rapidbyte.engine.retry import RetryPolicy, repeat
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.partition import Partition
@@ -21,6 +21,9 @@ from rapidbyte.ports import Block, ReadPartition, Stop, WritePartition
 
 Watch = Callable[["PartitionJob", int, Block], None]
 """Called by the worker for each block that it takes, with its own number."""
+
+PartitionRetried = Callable[["PartitionJob", int, RapidbyteError, int], None]
+"""Called by the worker before it tries again, with its own number, the failure and the number of tries so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,35 +83,33 @@ class _Watched:
         return self._handoff.row_count
 
 
-def run_partition(job: PartitionJob, stop: Stop, watch: Watch | None = None) -> WorkerReport:
+def run_partition(
+    job: PartitionJob, stop: Stop, watch: Watch | None = None, retried: PartitionRetried | None = None
+) -> WorkerReport:
     """Loads one partition, again where that may help: what is committed has its receipt, and is not written twice.
 
-    Raises what reading or writing raised last, with partition and worker filled in. No thread of its own is left.
+    Raises what reading or writing raised last, with partition, worker and the number of tries filled in. No thread of
+    its own is left.
     """
     laps = Laps()
-    failures, failed_first_s = 0, 0.0
-    while True:
-        if stop():
-            raise CancelledError("it had not begun", code="stopped", stream=job.partition.stream)
-        try:
-            return _try_partition(job, stop, watch, laps, attempts=failures + 1)
-        except RapidbyteError as error:
-            error.at(stream=job.partition.stream, partition=job.partition.index, worker=_slot.number)
-            failures += 1
-            failed_first_s = failed_first_s or time.monotonic()
-            failing_s = time.monotonic() - failed_first_s
-            pause = pause_before_retry(error, job.retry, failures=failures, failing_s=failing_s)
-            if pause is None:
-                raise
-            _pause(pause, stop)
+
+    def attempt(number: int) -> WorkerReport:
+        if number > 1:
             laps.lap("wait_queue")
+        return _try_partition(job, stop, watch, laps, attempts=number)
 
+    def noted(error: RapidbyteError, failures: int) -> None:
+        if retried is not None:
+            retried(job, _slot.number, error, failures)
 
-def _pause(seconds: float, stop: Stop) -> None:
-    """Sleeps, but not past a stop."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not stop():
-        time.sleep(min(left, 0.1))
+    try:
+        return repeat(attempt, job.retry, stop=stop, noted=noted)
+    except CancelledError as error:
+        error.at(stream=job.partition.stream)
+        raise
+    except RapidbyteError as error:
+        error.at(stream=job.partition.stream, partition=job.partition.index, worker=_slot.number)
+        raise
 
 
 def _try_partition(job: PartitionJob, stop: Stop, watch: Watch | None, laps: Laps, *, attempts: int) -> WorkerReport:

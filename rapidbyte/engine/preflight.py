@@ -1,0 +1,140 @@
+"""Preflight: both ends looked at, everything decided, nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rapidbyte.engine.outcome import StreamOutcome
+from rapidbyte.errors import ConfigError, RapidbyteError
+from rapidbyte.metrics import available_cores
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, select_streams
+from rapidbyte.ports import Runtime
+from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What will be done; and, where streams are isolated, which cannot be."""
+
+    plan: RunPlan
+    failed: Mapping[int, StreamOutcome] = field(default_factory=dict[int, StreamOutcome])
+    """By their position in pipeline order, as `StreamPlan.order`."""
+
+
+def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
+    """The plan of a run, of which nothing is carried out. Raises RapidbyteError."""
+    return look(spec, runtime, isolated=False).plan
+
+
+def look(spec: PipelineSpec, runtime: Runtime, *, isolated: bool) -> Preflight:
+    """Looks at both ends and plans. Raises RapidbyteError for what concerns the run.
+
+    Where streams are `isolated`, one that cannot be loaded is left out of the plan, unless that leaves none.
+    """
+    require_compatible(spec, runtime.options)
+    streams = as_asked(select_streams(spec.streams, runtime.options.streams), runtime.options)
+    source, destination = runtime.source.facts(), runtime.leader.facts()
+    failed: dict[int, StreamOutcome] = {}
+    if not isolated:
+        shapes: Sequence[StreamShape | StreamOutcome] = runtime.source.describe(streams)
+    else:
+        shapes = _described_alone(streams, runtime)
+    planned: list[StreamPlan] = []
+    for order, shape in enumerate(shapes):
+        found = shape if isinstance(shape, StreamOutcome) else _planned(order, shape, runtime, isolated=isolated)
+        if isinstance(found, StreamPlan):
+            planned.append(found)
+        else:
+            failed[order] = found
+    if failed and not planned:
+        raise first_error(failed)
+
+    def plan_of(members: Sequence[StreamPlan]) -> RunPlan:
+        return make_plan(
+            pipeline=spec.pipeline,
+            streams=tuple(members),
+            resources=spec.resources,
+            options=runtime.options,
+            source=source,
+            destination=destination,
+            cores=available_cores(),
+        )
+
+    allowed = _allowed(plan_of(planned), failed, runtime, isolated=isolated)
+    return Preflight(plan=plan_of(allowed), failed=failed)
+
+
+def require_compatible(spec: PipelineSpec, options: RunOptions) -> None:
+    """Raises ConfigError for options that contradict the pipeline."""
+    if options.keep_going and spec.destination.publish_together:
+        raise ConfigError(
+            "--keep-going cannot go with `publish: together`, which publishes every stream or none",
+            code="options_conflict",
+            hint="leave one of them out",
+        )
+
+
+def as_asked(streams: tuple[StreamSpec, ...], options: RunOptions) -> tuple[StreamSpec, ...]:
+    """The streams as this run loads them: with `--full-refresh` everything replaces what is there. Pure."""
+    if not options.full_refresh:
+        return streams
+    return tuple(replace(stream, write_mode="replace") for stream in streams)
+
+
+def first_error(failed: Mapping[int, StreamOutcome]) -> RapidbyteError:
+    """The failure of the first stream in pipeline order; `failed` is not empty, and each has one."""
+    return next(outcome.error for _, outcome in sorted(failed.items()) if outcome.error is not None)
+
+
+def _described_alone(streams: tuple[StreamSpec, ...], runtime: Runtime) -> list[StreamShape | StreamOutcome]:
+    """All shapes at once where that goes well; else each entry's by itself, the failures as outcomes."""
+    try:
+        return list(runtime.source.describe(streams))
+    except RapidbyteError:
+        if len(streams) == 1:
+            raise
+    found: list[StreamShape | StreamOutcome] = []
+    for stream in streams:
+        described = _or_failed(lambda stream=stream: runtime.source.describe((stream,)), stream)
+        found.extend([described] if isinstance(described, StreamOutcome) else described)
+    return found
+
+
+def _planned(order: int, shape: StreamShape, runtime: Runtime, *, isolated: bool) -> StreamPlan | StreamOutcome:
+    if not isolated:
+        return runtime.leader.plan_stream(order, shape)
+    return _or_failed(lambda: runtime.leader.plan_stream(order, shape), shape.spec)
+
+
+def _allowed(
+    plan: RunPlan, failed: dict[int, StreamOutcome], runtime: Runtime, *, isolated: bool
+) -> tuple[StreamPlan, ...]:
+    """The streams for which no privilege is missing; those that are left out are put into `failed`."""
+    try:
+        runtime.leader.check_privileges(plan)
+    except RapidbyteError:
+        if not isolated or len(plan.streams) == 1:
+            raise
+    else:
+        return plan.streams
+    allowed: list[StreamPlan] = []
+    for stream in plan.streams:
+        alone = replace(plan, streams=(stream,))
+        refused = _or_failed(lambda alone=alone: runtime.leader.check_privileges(alone), stream.shape.spec)
+        if refused is None:
+            allowed.append(stream)
+        else:
+            failed[stream.order] = replace(refused, plan=stream)
+    if not allowed:
+        raise first_error(failed)
+    return tuple(allowed)
+
+
+def _or_failed[T](step: Callable[[], T], stream: StreamSpec) -> T | StreamOutcome:
+    """What the step returns; its failure as the stream's outcome."""
+    try:
+        return step()
+    except RapidbyteError as error:
+        error.at(stream=stream.name, afterwards="its target was not touched")
+        return StreamOutcome(spec=stream, status="failed", error=error)
