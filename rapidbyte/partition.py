@@ -49,6 +49,8 @@ class FileRange:
     path: str
     low_group: int | None = None
     high_group: int | None = None
+    fingerprint: str | None = None
+    """Tells the file from a later one of the same name."""
 
 
 PartitionRange = Whole | CtidRange | KeyRange | FileRange
@@ -61,6 +63,11 @@ class Partition:
     stream: str
     index: int
     range: PartitionRange
+
+
+def can_be_named_again(part: PartitionRange) -> bool:
+    """Whether the range holds the same rows in a later run, so that a load can be resumed. Heap blocks do not."""
+    return isinstance(part, FileRange) and part.fingerprint is not None
 
 
 def ctid_ranges(relation: QualifiedName, *, blocks: int, blocks_per_range: int) -> tuple[CtidRange, ...]:

@@ -98,6 +98,10 @@ class Snapshot(Protocol):
         """The function that reads one of these partitions, in this snapshot."""
         ...
 
+    def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
+        """Whether partitions that an earlier run was given hold the same rows now: its load can be continued."""
+        ...
+
     def checksum(self, stream: StreamPlan) -> str | None:
         """Order-free checksum of the stream's rows; None where the source cannot compute one."""
         ...
@@ -268,6 +272,8 @@ class StreamStarted:
     partitions: int
     estimated_rows: int | None
     estimated_bytes: int | None
+    resumed: int = 0
+    """Partitions that an earlier run has committed; they are not read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,8 +296,6 @@ class PartitionLoaded:
     worker: int
     rows: int
     bytes: int
-    resumed: bool = False
-    """An earlier run had committed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

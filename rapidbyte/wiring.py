@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from rapidbyte.engine.run import execute, preflight
+from rapidbyte.engine.preflight import preflight
+from rapidbyte.engine.run import execute
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
 from rapidbyte.ports import Event, Leader, Observer, Runtime, Source, WritePartition

@@ -132,6 +132,7 @@ class FakeSource:
         self._partitions = partitions
         self._scripts = scripts or {}
         self.open_snapshots = 0
+        self.unchanged = True
 
     def facts(self) -> ServerFacts:
         return ServerFacts(version="17.0", version_number=170000, connections_left=50, identity="there/1")
@@ -164,6 +165,9 @@ class FakeSource:
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         return reader(self._scripts)
+
+    def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
+        return self.unchanged
 
     def checksum(self, stream: StreamPlan) -> str:
         return "checksum of the source"

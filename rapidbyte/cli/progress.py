@@ -11,7 +11,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rapidbyte.ports import BlockMoved, Notice, PartitionLoaded, PhaseStarted, StreamFinished, StreamStarted
+from rapidbyte.ports import (
+    BlockMoved,
+    Notice,
+    PartitionLoaded,
+    PhaseStarted,
+    Retried,
+    RunFinished,
+    RunStarted,
+    StreamFinished,
+    StreamStarted,
+)
 from rapidbyte.report.summary import count, seconds
 from rapidbyte.spec import MEGABYTE
 
@@ -99,6 +109,7 @@ class Tally:
                 case StreamStarted():
                     stream = self._stream(event.stream)
                     stream.partitions, stream.estimated_rows = event.partitions, event.estimated_rows
+                    stream.partitions_loaded = event.resumed
                     stream.started_at = time.monotonic()
                 case BlockMoved():
                     stream = self._stream(event.stream)
@@ -113,7 +124,7 @@ class Tally:
                     stream = self._stream(event.stream)
                     stream.status, stream.ended_at = event.status, time.monotonic()
                     stream.under_way.clear()
-                case Notice():
+                case RunStarted() | Retried() | RunFinished() | Notice():
                     pass
 
     def now(self) -> Progress:
@@ -219,6 +230,11 @@ def _tell_event(console: Console, event: Event) -> None:
             console.warn(event.message)
         case PhaseStarted():
             console.tell(f"{event.phase} ...", level="debug")
+        case Retried():
+            what = f"partition {event.partition} of " if event.partition is not None else ""
+            where = f"{what}stream {event.stream}" if event.stream is not None else "the run"
+            message = f"{where} is tried again after failure {event.failures}: {event.message}"
+            console.tell(message, level="debug", fields={"stream": event.stream, "code": event.code})
         case StreamFinished() if event.status in ("failed", "cancelled", "skipped"):
             console.tell(f"stream {event.stream}: {event.status}", fields={"stream": event.stream})
         case PartitionLoaded() if console.verbosity > 1:

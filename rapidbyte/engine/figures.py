@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import rapidbyte
-from rapidbyte.contract import WorkerReport
+from rapidbyte.contract import PartitionReceipt, WorkerReport
 from rapidbyte.engine.outcome import RunOutcome, StreamOutcome
 from rapidbyte.errors import CancelledError, CommitState
 from rapidbyte.metrics import CpuTimes, WorkTimes
@@ -18,6 +18,7 @@ from rapidbyte.result import (
     Bottleneck,
     ChecksumResult,
     CpuUsage,
+    CursorResult,
     PartitionCounts,
     Phases,
     RunResult,
@@ -85,8 +86,8 @@ def build(
         started_at=_timestamp(identity.started_at),
         finished_at=_timestamp(identity.started_at + timedelta(seconds=duration_s)),
         duration_s=duration_s,
-        attempts=1,
-        retry_count=sum(report.attempts - 1 for report in reports),
+        attempts=outcome.attempts,
+        retry_count=outcome.snapshot_retries + sum(stream.retries for stream in outcome.streams),
         ddl_race_retries=ddl_races,
         tool=tool_info(),
         server=ServerInfo(
@@ -123,7 +124,7 @@ def run_status(outcome: RunOutcome) -> RunStatus:
     """`partial` where some streams are published and others are not."""
     if outcome.error is None:
         return "succeeded"
-    if any(stream.published is not None for stream in outcome.streams):
+    if any(stream.published is not None or stream.published_by is not None for stream in outcome.streams):
         return "partial"
     return "cancelled" if isinstance(outcome.error, CancelledError) else "failed"
 
@@ -212,7 +213,7 @@ def stream_result(
     """One stream, whatever became of it. Nothing is written where nothing is published."""
     plan, published, reports = outcome.plan, outcome.published, outcome.reports
     began = outcome.partition_count is not None
-    read = sum(report.receipt.rows for report in reports) if began else None
+    read = sum(receipt.rows for receipt in _receipts(outcome)) if began else 0 if outcome.published_by else None
     return StreamResult(
         name=outcome.spec.name,
         target=str(plan.target) if plan is not None else outcome.spec.target or outcome.spec.name,
@@ -223,19 +224,19 @@ def stream_result(
         wire=plan.wire if plan is not None else None,
         status=outcome.status,
         commit_state=commit_state(outcome),
-        safe_to_retry=safe_to_retry(outcome),
+        safe_to_retry=safe_to_retry(outcome) or (outcome.error is None and options.key is not None),
         records_read=len(outcome.sample.rows) if outcome.sample is not None else read,
-        records_written=published.rows if published is not None else 0 if began or options.dry_run else None,
+        records_written=published.rows if published is not None else 0 if read is not None or options.dry_run else None,
         records_rejected=0 if began else None,
         bytes_read=sum(report.bytes_read for report in reports) if began else None,
-        bytes_written=sum(report.receipt.bytes for report in reports)
+        bytes_written=sum(receipt.bytes for receipt in _receipts(outcome))
         if published is not None
         else 0
         if began
         else None,
         duration_s=_duration(outcome),
         partitions=_partitions(outcome),
-        cursor=None,
+        cursor=_cursor(outcome),
         schema_changes=_schema_changes(outcome),
         lossy_columns=plan.lossy_columns if plan is not None else (),
         warnings=_warnings(outcome),
@@ -251,7 +252,7 @@ def stream_result(
 
 def commit_state(outcome: StreamOutcome) -> CommitState:
     """The stream's as a whole: published, not published, or not known."""
-    if outcome.published is not None:
+    if outcome.published is not None or outcome.published_by is not None:
         return "after_commit_confirmed"
     return outcome.error.context.commit_state if outcome.error is not None else "before_commit"
 
@@ -275,8 +276,19 @@ def _partitions(outcome: StreamOutcome) -> PartitionCounts | None:
     return PartitionCounts(
         total=outcome.partition_count,
         loaded=sum(not _resumed(report) for report in outcome.reports),
-        resumed=sum(_resumed(report) for report in outcome.reports),
+        resumed=len(outcome.resumed) + sum(_resumed(report) for report in outcome.reports),
     )
+
+
+def _receipts(outcome: StreamOutcome) -> tuple[PartitionReceipt, ...]:
+    """Of all partitions that are committed, by this run or an earlier one of the same load."""
+    return (*outcome.resumed, *(report.receipt for report in outcome.reports))
+
+
+def _cursor(outcome: StreamOutcome) -> CursorResult | None:
+    """From where to where the load went; for one that is not published, was to go."""
+    bounds = outcome.bounds
+    return CursorResult(field=bounds.field, low=bounds.low, high=bounds.high) if bounds is not None else None
 
 
 def _resumed(report: WorkerReport) -> bool:
@@ -302,7 +314,9 @@ def _schema_changes(outcome: StreamOutcome) -> tuple[SchemaChangeResult, ...]:
 def _warnings(outcome: StreamOutcome) -> tuple[str, ...]:
     planned = outcome.plan.warnings + outcome.plan.shape.warnings if outcome.plan is not None else ()
     published = outcome.published.warnings if outcome.published is not None else ()
-    return tuple(dict.fromkeys((*planned, *published)))
+    before = outcome.published_by
+    known = (f"it was published by run {before} under the same key: nothing was loaded again",) if before else ()
+    return tuple(dict.fromkeys((*planned, *known, *published)))
 
 
 def _checksum(outcome: StreamOutcome) -> ChecksumResult | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from rapidbyte.contract import WorkerReport, WriteContract
 from rapidbyte.engine.outcome import PhaseClock
@@ -12,7 +12,7 @@ from rapidbyte.engine.retry import RetryPolicy
 from rapidbyte.engine.stopping import Stopping
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import RapidbyteError
-from rapidbyte.partition import Partition
+from rapidbyte.partition import Partition, can_be_named_again
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
 
@@ -26,6 +26,8 @@ class Work:
     runtime: Runtime
     clock: PhaseClock
     stopping: Stopping
+    together: bool = False
+    """All streams are published in one transaction."""
 
     @property
     def policy(self) -> RetryPolicy:
@@ -44,6 +46,8 @@ class StreamLoad:
 
     plan: StreamPlan
     contract: WriteContract
+    resumable: bool = False
+    """Its partitions are recorded: a later run can go on with it."""
 
     @property
     def name(self) -> str:
@@ -51,8 +55,34 @@ class StreamLoad:
         return self.plan.name
 
 
+def partitions_of(work: Work, load: StreamLoad, snapshot: Snapshot) -> tuple[StreamLoad, tuple[Partition, ...]]:
+    """A load's partitions: as recorded where it is resumed, else made now, and recorded where they can be named again.
+
+    A load whose source has changed since cannot be resumed: then the load that is returned is another, in a new stage.
+    """
+    resume = load.contract.resume
+    if resume.resumed:
+        if snapshot.still_has(load.plan, resume.partitions):
+            return replace(load, resumable=True), resume.partitions
+        load = begun_anew(work, load)
+    partitions = snapshot.partitions(load.plan, work.plan.partition_bytes(load.plan))
+    if all(can_be_named_again(partition.range) for partition in partitions):
+        work.runtime.leader.record_partitions(load.contract, partitions)
+        load = replace(load, resumable=True)
+    return load, partitions
+
+
+def begun_anew(work: Work, load: StreamLoad) -> StreamLoad:
+    """The stream in a new load; the old one's stage is gone. Bounds stay: nothing has been published."""
+    leader = work.runtime.leader
+    leader.discard_stream(load.contract)
+    contract = leader.prepare_stream(work.plan, load.plan, work.run_id, load.contract.bounds)
+    return replace(load, contract=contract, resumable=False)
+
+
 def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snapshot: Snapshot) -> list[PartitionJob]:
-    """One job a partition, in order; their `order` counts from 0 within the stream."""
+    """One job a partition that is not loaded yet, in order; their place among all jobs of the run is not theirs to know."""
+    loaded = set(load.contract.resume.loaded_partitions)
     work.runtime.observe(
         StreamStarted(
             stream=load.name,
@@ -60,12 +90,14 @@ def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snaps
             partitions=len(partitions),
             estimated_rows=load.plan.shape.estimated_rows,
             estimated_bytes=load.plan.shape.estimated_bytes,
+            resumed=len(loaded),
         )
     )
     read = snapshot.reader(load.plan, work.plan)
+    missing = [partition for partition in partitions if partition.index not in loaded]
     return [
         PartitionJob(
-            order=order,
+            order=0,
             read=read,
             write=work.runtime.write,
             target=load.contract.copy,
@@ -73,24 +105,23 @@ def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snaps
             max_inflight_bytes=load.contract.flush.max_inflight_bytes,
             retry=work.policy,
         )
-        for order, partition in enumerate(partitions)
+        for partition in missing
     ]
 
 
-def watchers(observe: Observer) -> Watchers:
-    """Tells an observer what the workers do."""
+def watchers(observe: Observer, landed: Callable[[str], None]) -> Watchers:
+    """Tells an observer what the workers do, and `landed` of which streams a partition is committed."""
 
     def block(job: PartitionJob, worker: int, moved: Block) -> None:
         part = job.partition
-        observe(
-            BlockMoved(stream=part.stream, partition=part.index, worker=worker, rows=moved.rows, bytes=moved.size)
-        )
+        observe(BlockMoved(stream=part.stream, partition=part.index, worker=worker, rows=moved.rows, bytes=moved.size))
 
     def retried(job: PartitionJob, worker: int, error: RapidbyteError, failures: int) -> None:
         observe(retry_event(error, failures, stream=job.partition.stream, partition=job.partition.index, worker=worker))
 
     def loaded(report: WorkerReport) -> None:
         receipt = report.receipt
+        landed(receipt.stream)
         observe(
             PartitionLoaded(
                 stream=receipt.stream,

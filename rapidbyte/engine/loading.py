@@ -6,27 +6,34 @@ every partition of every stream that is not loaded yet, and publishes what is co
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
-from rapidbyte.engine.jobs import StreamLoad, Work, jobs_of, retry_event, watchers
+from rapidbyte.engine.failures import afterwards, of_the_target, reported
+from rapidbyte.engine.jobs import StreamLoad, Work, begun_anew, jobs_of, partitions_of, retry_event, watchers
 from rapidbyte.engine.outcome import StreamOutcome
-from rapidbyte.engine.pool import Fanout, of_the_target, reported, thread_pool
-from rapidbyte.engine.publishing import publish
+from rapidbyte.engine.pool import Fanout, thread_pool
 from rapidbyte.engine.retry import RetryPolicy, repeat
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import CancelledError, RapidbyteError
-from rapidbyte.plan import StreamPlan
+from rapidbyte.failpoints import failpoint
 from rapidbyte.ports import FinalizeReport, Publication, Snapshot, StreamFinished
+from rapidbyte.result import StreamStatus
 
 SNAPSHOT_LOST = "snapshot_lost"
 """The source's session that held the snapshot is gone: what was not read in it cannot be."""
 STAGE_EMPTIED = "stage_emptied"
 """A crash of the destination has emptied an unlogged stage, after its partitions were committed."""
+
+NOT_RESUMED = frozenset({"config", "data", "schema", "check"})
+"""Categories of errors that would be met again: such a load begins anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,7 @@ class Loaded:
     load: StreamLoad
     reports: tuple[WorkerReport, ...]
     receipts: LoadReceipts
+    """Of this run and, for a load that was resumed, of earlier ones."""
     source_checksum: str | None
 
 
@@ -50,7 +58,8 @@ class Loading:
         self._ended: dict[str, StreamOutcome] = {}
         self._again: list[StreamLoad] = []
         self._reloaded: set[str] = set()
-        self._retries: Counter[str] = Counter()
+        self._retries: Counter[str | None] = Counter()
+        self._landed: set[str] = set()
         self._snapshot_lost = False
         self._snapshots_lost = 0
         self._gave_up = False
@@ -59,25 +68,47 @@ class Loading:
         """What ended the run where it was no stream's own failure."""
 
     @property
-    def outcomes(self) -> tuple[StreamOutcome, ...]:
-        """How the streams ended, in pipeline order, after `finish`."""
-        return tuple(self._ended[name] for name in self._loads)
+    def outcomes(self) -> dict[int, StreamOutcome]:
+        """How the streams ended, by their position in pipeline order, after `finish`."""
+        return {self._loads[name].plan.order: outcome for name, outcome in self._ended.items()}
 
     @property
-    def contracts(self) -> tuple[WriteContract, ...]:
-        """The loads in the end: not those that were begun anew."""
-        return tuple(load.contract for load in self._loads.values())
+    def snapshot_retries(self) -> int:
+        """How often taking a snapshot was tried again."""
+        return self._retries[None]
+
+    def unpublished(self) -> tuple[WriteContract, ...]:
+        """The loads whose stages are of no use any more."""
+        return tuple(load.contract for load in self._loads.values() if self._leaves(load) == "nothing")
+
+    def kept(self) -> tuple[str, ...]:
+        """A sentence for each load that the next run can go on with."""
+        return tuple(
+            f"stream {name}: what is loaded is kept; the same command goes on from there"
+            for name, load in self._loads.items()
+            if self._leaves(load) == "partitions"
+        )
+
+    def _leaves(self, load: StreamLoad) -> Literal["rows", "partitions", "nothing"]:
+        """What an ended load leaves behind: published rows, partitions to resume from, or nothing of use."""
+        outcome = self._ended[load.name]
+        if outcome.published is not None:
+            return "rows"
+        landed = load.name in self._landed or bool(load.contract.resume.receipts)
+        if landed and load.resumable and (outcome.error is None or outcome.error.category not in NOT_RESUMED):
+            return "partitions"
+        return "nothing"
 
     def finish(self) -> None:
         """Loads and publishes until every stream has ended. A failure is an outcome; nothing of ours is raised."""
         while len(self._ended) < len(self._loads):
-            self.rounds += 1
-            waiting = [load for name, load in self._loads.items() if name not in self._loaded | self._ended]
-            try:
-                if waiting:
+            waiting = [load for name, load in self._loads.items() if name not in {*self._loaded, *self._ended}]
+            if waiting:
+                self.rounds += 1
+                try:
                     self._round(waiting)
-            except RapidbyteError as error:
-                self._fail_all(waiting, error)
+                except RapidbyteError as error:
+                    self._fail_all(waiting, error)
             if not self._again:
                 self._settle()
             self._begin_again()
@@ -87,16 +118,19 @@ class Loading:
     def _round(self, waiting: Sequence[StreamLoad]) -> None:
         self._snapshot_lost = False
         with self._snapshot(waiting) as snapshot, thread_pool(self._work.plan.workers) as executor:
+            failpoint("snap.exported")
             jobs = self._jobs(waiting, snapshot)
             with Fanout(
                 executor,
                 jobs,
                 stop=self._work.stopping.event,
                 isolated=self._work.isolated,
-                watchers=watchers(self._work.runtime.observe),
+                watchers=watchers(self._work.runtime.observe, self._landed.add),
             ) as fanout:
                 for name, load in self._loads.items():
-                    if name not in self._loaded and not self._skipped(load):
+                    if self._skipped(load):
+                        continue
+                    if name not in self._loaded:
                         self._join(load, fanout, snapshot)
                     if name in self._loaded and self._may_publish(name):
                         self._publish([self._loaded[name]], fanout)
@@ -111,7 +145,7 @@ class Loading:
                 lambda _: stack.enter_context(work.runtime.source.snapshot(plans)),
                 work.policy,
                 stop=work.stopping.event.is_set,
-                noted=lambda error, failures: self._note_retry(error, failures, waiting[0].name),
+                noted=lambda error, failures: self._note_retry(error, failures, None),
             )
 
     def _jobs(self, waiting: Sequence[StreamLoad], snapshot: Snapshot) -> tuple[PartitionJob, ...]:
@@ -119,22 +153,26 @@ class Loading:
         jobs: list[PartitionJob] = []
         for load in waiting:
             try:
-                partitions = snapshot.partitions(load.plan, self._work.plan.partition_bytes(load.plan))
-                own = jobs_of(self._work, load, partitions, snapshot)
+                current, partitions = partitions_of(self._work, load, snapshot)
+                own = jobs_of(self._work, current, partitions, snapshot)
             except RapidbyteError as error:
                 if not self._work.isolated:
-                    raise error.at(stream=load.name) from error.__cause__
+                    error.at(stream=load.name)
+                    raise
                 self._end_failed(load, error)
                 continue
+            self._loads[load.name] = current
             self._partitions[load.name] = len(partitions)
-            jobs.extend(replace(job, order=len(jobs) + job.order) for job in own)
-        return tuple(jobs)
+            jobs.extend(own)
+        return tuple(replace(job, order=order) for order, job in enumerate(jobs))
 
     def _join(self, load: StreamLoad, fanout: Fanout, snapshot: Snapshot) -> None:
         """Waits for a stream's partitions: afterwards it is loaded, has failed, or begins again."""
         options = self._work.runtime.options
+        self._retries[load.name] += fanout.retries(load.name)
         try:
             reports = fanout.join(load.name)
+            failpoint("join.all_done")
             snapshot.require_alive()
             self._work.stopping.require_going()
             self._loaded[load.name] = Loaded(
@@ -144,7 +182,7 @@ class Loading:
                     load_id=load.contract.load_id,
                     stream=load.name,
                     planned=self._partitions[load.name],
-                    receipts=tuple(report.receipt for report in reports),
+                    receipts=(*load.contract.resume.receipts, *(report.receipt for report in reports)),
                 ),
                 source_checksum=snapshot.checksum(load.plan) if options.checksum else None,
             )
@@ -153,14 +191,8 @@ class Loading:
                 fanout.cancel()
                 self._again.append(load)
             else:
-                self._give_up(load, error, fanout)
-        self._retries[load.name] += fanout.retries(load.name)
-
-    def _give_up(self, load: StreamLoad, error: RapidbyteError, fanout: Fanout) -> None:
-        """A stream has failed: its partitions are to stop, and without isolation those of the others."""
-        fanout.cancel(load.name if self._work.isolated else None)
-        retries = self._retries[load.name] + fanout.retries(load.name)
-        self._end_failed(load, error, reports=fanout.committed(load.name), retries=retries)
+                fanout.cancel(load.name if self._work.isolated else None)
+                self._end_failed(load, error, reports=fanout.committed(load.name))
 
     # --- beginning again
 
@@ -174,7 +206,7 @@ class Loading:
             return False
         self._snapshot_lost = True
         self._snapshots_lost += 1
-        self._note_retry(error, self._snapshots_lost, None)
+        self._work.runtime.observe(retry_event(error, self._snapshots_lost, stream=None))
         return True
 
     def _is_reloaded(self, load: StreamLoad, error: RapidbyteError) -> bool:
@@ -182,7 +214,7 @@ class Loading:
         if error.code != STAGE_EMPTIED or load.name in self._reloaded or not self._work.policy.max_retries:
             return False
         self._reloaded.add(load.name)
-        self._note_retry(error, 1, load.name)
+        self._work.runtime.observe(retry_event(error, 1, stream=load.name))
         return True
 
     def _begin_again(self) -> None:
@@ -193,9 +225,7 @@ class Loading:
             work.clock.enter("prepare")
             try:
                 work.stopping.require_going()
-                work.runtime.leader.discard_stream(load.contract)
-                contract = work.runtime.leader.prepare_stream(work.plan, load.plan, work.run_id)
-                self._loads[load.name] = replace(load, contract=contract)
+                self._loads[load.name] = begun_anew(work, load)
             except RapidbyteError as error:
                 self._end_failed(load, error)
         work.clock.enter("load")
@@ -203,30 +233,29 @@ class Loading:
     # --- publishing
 
     def _may_publish(self, name: str) -> bool:
-        """Whether a loaded stream is published while others are still being loaded.
-
-        Not where source and destination are one database: the snapshot's holder has locks there, which a swap of a
-        table that another stream reads would wait for.
-        """
-        if self._work.plan.same_database or self._work.runtime.together:
+        """Whether a loaded stream is published while others are still being loaded."""
+        if self._work.together:
             return False
         return name not in self._ended and (self._work.isolated or all(e in self._ended for e in self._before(name)))
 
     def _settle(self) -> None:
         """Publishes what is loaded and has not been published while loading."""
-        if self._work.runtime.together:
-            failed = any(outcome.error is not None for outcome in self._ended.values()) or self.error is not None
-            loaded = list(self._loaded.values())
-            if loaded and not failed:
-                self._publish(loaded)
-            if not self._again:
-                for each in loaded:
-                    if each.load.name not in self._ended:
-                        self._end(each.load, self._outcome(each.load, status="skipped", reports=each.reports))
+        if self._work.together:
+            self._settle_together()
             return
         for name, load in self._loads.items():
-            if name in self._loaded and not self._skipped(load) and not self._again:
+            if not self._again and not self._skipped(load):
                 self._publish([self._loaded[name]])
+
+    def _settle_together(self) -> None:
+        """Publishes all streams, or none: those that are loaded are skipped when another has failed."""
+        loaded = [each for each in self._loaded.values() if each.load.name not in self._ended]
+        if len(loaded) == len(self._loads):
+            self._publish([self._loaded[name] for name in self._loads])
+        if not self._again:
+            for each in loaded:
+                if each.load.name not in self._ended:
+                    self._end(each.load, self._outcome(each.load, status="skipped", reports=each.reports))
 
     def _publish(self, members: Sequence[Loaded], fanout: Fanout | None = None) -> None:
         """One transaction for all of them: each has ended afterwards, or begins again."""
@@ -256,3 +285,104 @@ class Loading:
             for each, report in zip(members, reports, strict=True):
                 self._end_published(each, report)
         work.clock.enter("load")
+
+    def _not_published(self, members: Sequence[Loaded], error: RapidbyteError, fanout: Fanout | None) -> None:
+        """After a publish that failed: whose failure it is, and who begins again."""
+        named = [each for each in members if each.load.name == error.context.stream]
+        if named and self._is_reloaded(named[0].load, error):
+            del self._loaded[named[0].load.name]
+            self._again.append(named[0].load)
+            return
+        if error.context.commit_state != "before_commit" or not named:
+            named = list(members)
+        if fanout is not None and not self._work.isolated:
+            fanout.cancel()
+        for each in named:
+            self._end_failed(each.load, error, reports=each.reports)
+
+    # --- ends
+
+    def _skipped(self, load: StreamLoad) -> bool:
+        """Whether the stream has ended; one behind a failure ends now, as skipped."""
+        if load.name in self._ended:
+            return True
+        failed = any(e in self._ended and self._ended[e].error is not None for e in self._before(load.name))
+        if failed and not self._work.isolated:
+            self._end(load, self._outcome(load, status="skipped"))
+        return load.name in self._ended
+
+    def _before(self, name: str) -> Iterator[str]:
+        """The streams before this one in pipeline order."""
+        return itertools.takewhile(lambda other: other != name, self._loads)
+
+    def _end_published(self, each: Loaded, report: FinalizeReport) -> None:
+        self._end(
+            each.load,
+            self._outcome(
+                each.load,
+                status="succeeded",
+                reports=each.reports,
+                published=report,
+                source_checksum=each.source_checksum,
+            ),
+        )
+
+    def _end_failed(self, load: StreamLoad, error: RapidbyteError, reports: tuple[WorkerReport, ...] = ()) -> None:
+        told = of_the_target(copy(self._work.stopping.told(error)), load.contract)
+        told.context = replace(told.context, stream=load.name)
+        told.at(table=str(load.plan.target), afterwards=afterwards(load.plan, told))
+        cancelled = isinstance(told, CancelledError)
+        status: StreamStatus = "cancelled" if cancelled else "failed"
+        self._end(load, self._outcome(load, status=status, reports=reports, error=reported(told)))
+
+    def _fail_all(self, waiting: Sequence[StreamLoad], error: RapidbyteError) -> None:
+        """A round could not be: the stream that the error names has failed; with isolation the others go on."""
+        named = [load for load in waiting if load.name == error.context.stream and load.name not in self._ended]
+        for load in named:
+            self._end_failed(load, error)
+        if named and self._work.isolated:
+            return
+        if not named:
+            self.error = reported(self._work.stopping.told(error).at(afterwards="no target was changed"))
+        self._again = []
+        for name, load in self._loads.items():
+            if name not in self._ended:
+                self._end(load, self._outcome(load, status="skipped"))
+
+    def _outcome(
+        self,
+        load: StreamLoad,
+        *,
+        status: StreamStatus,
+        reports: tuple[WorkerReport, ...] = (),
+        published: FinalizeReport | None = None,
+        error: RapidbyteError | None = None,
+        source_checksum: str | None = None,
+    ) -> StreamOutcome:
+        begun = status != "skipped" or bool(reports)
+        return StreamOutcome(
+            spec=load.plan.shape.spec,
+            plan=load.plan,
+            status=status,
+            reports=reports,
+            resumed=load.contract.resume.receipts if begun else (),
+            retries=self._retries[load.name],
+            partition_count=self._partitions.get(load.name) if begun else None,
+            bounds=load.contract.bounds,
+            started_s=min((report.started_s for report in reports), default=None),
+            ended_s=time.monotonic() if begun else None,
+            published=published,
+            error=error,
+            source_checksum=source_checksum,
+        )
+
+    def _end(self, load: StreamLoad, outcome: StreamOutcome) -> None:
+        self._ended[load.name] = outcome
+        rows = sum(report.receipt.rows for report in outcome.reports) + sum(each.rows for each in outcome.resumed)
+        code = outcome.error.code if outcome.error is not None else None
+        self._work.runtime.observe(StreamFinished(stream=load.name, status=outcome.status, rows=rows, error_code=code))
+
+    def _note_retry(self, error: RapidbyteError, failures: int, stream: str | None) -> None:
+        """Counts and tells a retry that is no partition's: a publish's, or the snapshot's."""
+        self._retries[stream] += 1
+        self._work.runtime.observe(retry_event(error, failures, stream=stream))

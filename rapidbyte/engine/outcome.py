@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rapidbyte.contract import WorkerReport
+from rapidbyte.contract import PartitionReceipt, WorkerReport
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import FinalizeReport, Observer, PhaseStarted
@@ -27,6 +28,12 @@ class StreamOutcome:
     """Of the partitions that were committed."""
     retries: int = 0
     """Tries beyond the first: of its partitions, also those that failed in the end, and of its publish."""
+    resumed: tuple[PartitionReceipt, ...] = ()
+    """Of the partitions that an earlier run had committed, and that were not read again."""
+    bounds: CursorBounds | None = None
+    """Of an incremental load."""
+    published_by: str | None = None
+    """The earlier run that has published it under the same key; nothing was loaded now."""
     partition_count: int | None = None
     started_s: float | None = None
     """`time.monotonic()`; None for a stream that did not begin."""
@@ -48,6 +55,8 @@ class RunOutcome:
     warnings: tuple[str, ...] = ()
     attempts: int = 1
     """How often loading began: more than once where the source's snapshot, or a stage, was lost."""
+    snapshot_retries: int = 0
+    """How often taking the source's snapshot was tried again."""
 
 
 class PhaseClock:

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from rapidbyte.contract import WorkerReport, WriteContract
+from rapidbyte.contract import WorkerReport
 from rapidbyte.engine.worker import PartitionJob, PartitionRetried, Watch, become_worker, run_partition
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.ports import Stop
@@ -75,9 +75,7 @@ class Fanout(AbstractContextManager["Fanout"]):
             stream, order = job.partition.stream, job.order
             line = self._lines.setdefault(stream, StopLine(stop) if isolated else shared)
             self._orders.setdefault(stream, []).append(order)
-            future = executor.submit(
-                run_partition, job, line.of(order), self._watchers.block, self._watchers.retried
-            )
+            future = executor.submit(run_partition, job, line.of(order), self._watchers.block, self._watchers.retried)
             self._futures[order] = future
             future.add_done_callback(lambda done, job=job: self._note(job, done))
 
@@ -152,25 +150,3 @@ def _outcome(future: Future[WorkerReport], stream: str) -> WorkerReport:
     if future.cancelled():
         raise CancelledError("a partition below it failed first", code="stopped", stream=stream)
     return future.result()
-
-
-def of_the_target(error: RapidbyteError, contract: WriteContract) -> RapidbyteError:
-    """The error with the target's name for the stage's, which is another in every run and gone when it is read."""
-    if contract.stage is None:
-        return error
-    if error.context.sqlstate == "42P01" and contract.stage.name in error.message:
-        error.message = f"the stage of {contract.target} is gone: somebody dropped it while it was being loaded"
-        error.code, error.hint = "stage_gone", "run again; tables named _rb_... are stages of loads under way"
-    error.message = error.message.replace(str(contract.stage), str(contract.target)).replace(
-        contract.stage.name, contract.target.name
-    )
-    if error.context.table == str(contract.stage):
-        error.context = replace(error.context, table=str(contract.target))
-    return error
-
-
-def reported(error: RapidbyteError) -> RapidbyteError:
-    """The error as it is told: a lost server is nobody's partition, or the report would depend on timing."""
-    if error.code == "connection_lost":
-        error.context = replace(error.context, partition=None, worker=None, line=None)
-    return error

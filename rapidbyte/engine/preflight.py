@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import ConfigError, RapidbyteError
+from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import available_cores
-from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, select_streams
+from rapidbyte.model import QualifiedName
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, readers_of, select_streams
 from rapidbyte.ports import Runtime
 from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
+
+T = TypeVar("T")
+Readers = tuple[tuple[QualifiedName, str], ...]
+"""Relations of the destination's database that streams read, with these streams."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,25 +31,29 @@ class Preflight:
 
 def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
     """The plan of a run, of which nothing is carried out. Raises RapidbyteError."""
-    return look(spec, runtime, isolated=False).plan
+    return look(spec, runtime).plan
 
 
-def look(spec: PipelineSpec, runtime: Runtime, *, isolated: bool) -> Preflight:
+def look(spec: PipelineSpec, runtime: Runtime) -> Preflight:
     """Looks at both ends and plans. Raises RapidbyteError for what concerns the run.
 
-    Where streams are `isolated`, one that cannot be loaded is left out of the plan, unless that leaves none.
+    With `--keep-going` a stream that cannot be loaded is left out of the plan, unless that leaves none.
     """
+    isolated = runtime.options.keep_going
     require_compatible(spec, runtime.options)
     streams = as_asked(select_streams(spec.streams, runtime.options.streams), runtime.options)
     source, destination = runtime.source.facts(), runtime.leader.facts()
+    failpoint("pre.connected")
     failed: dict[int, StreamOutcome] = {}
     if not isolated:
         shapes: Sequence[StreamShape | StreamOutcome] = runtime.source.describe(streams)
     else:
         shapes = _described_alone(streams, runtime)
+    described = tuple(shape for shape in shapes if isinstance(shape, StreamShape))
+    readers = readers_of(described, source=source, destination=destination)
     planned: list[StreamPlan] = []
     for order, shape in enumerate(shapes):
-        found = shape if isinstance(shape, StreamOutcome) else _planned(order, shape, runtime, isolated=isolated)
+        found = shape if isinstance(shape, StreamOutcome) else _planned(order, shape, runtime, readers)
         if isinstance(found, StreamPlan):
             planned.append(found)
         else:
@@ -101,10 +112,10 @@ def _described_alone(streams: tuple[StreamSpec, ...], runtime: Runtime) -> list[
     return found
 
 
-def _planned(order: int, shape: StreamShape, runtime: Runtime, *, isolated: bool) -> StreamPlan | StreamOutcome:
-    if not isolated:
-        return runtime.leader.plan_stream(order, shape)
-    return _or_failed(lambda: runtime.leader.plan_stream(order, shape), shape.spec)
+def _planned(order: int, shape: StreamShape, runtime: Runtime, readers: Readers) -> StreamPlan | StreamOutcome:
+    if not runtime.options.keep_going:
+        return runtime.leader.plan_stream(order, shape, readers)
+    return _or_failed(lambda: runtime.leader.plan_stream(order, shape, readers), shape.spec)
 
 
 def _allowed(
@@ -131,7 +142,7 @@ def _allowed(
     return tuple(allowed)
 
 
-def _or_failed[T](step: Callable[[], T], stream: StreamSpec) -> T | StreamOutcome:
+def _or_failed(step: Callable[[], T], stream: StreamSpec) -> T | StreamOutcome:
     """What the step returns; its failure as the stream's outcome."""
     try:
         return step()

@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.ports import Stop
 
+T = TypeVar("T")
 Noted = Callable[[RapidbyteError, int], None]
 """Called before each retry with the failure and the number of tries so far."""
 
@@ -47,7 +49,7 @@ def pause_before_retry(
     return pause
 
 
-def repeat[T](attempt: Callable[[int], T], policy: RetryPolicy, *, stop: Stop, noted: Noted) -> T:
+def repeat(attempt: Callable[[int], T], policy: RetryPolicy, *, stop: Stop, noted: Noted) -> T:
     """What `attempt` returns, which is called with 1, 2, ... until it raises nothing or may not be tried again.
 
     Raises its last error, or CancelledError once `stop` says so before a try; `context.attempts` counts the tries.

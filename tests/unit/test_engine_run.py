@@ -183,7 +183,7 @@ def test_a_run_that_is_stopped_before_it_begins_prepares_nothing() -> None:
     leader = FakeLeader()
     result = run(FakeSource(1), leader, "a", stop=stop)
     assert (result.status, result.exit_code) == ("cancelled", 7)
-    assert [call[0] for call in leader.calls] == ["plan", "close"]
+    assert [call[0] for call in leader.calls] == ["close"]
 
 
 def test_a_run_past_its_deadline_says_so() -> None:

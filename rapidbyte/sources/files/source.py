@@ -101,15 +101,21 @@ class FilesSnapshot:
         ranges: list[FileRange] = []
         for index, file in enumerate(found.task.files):
             if found.task.dialect is not None:
-                ranges.append(FileRange(path=file.path))
+                ranges.append(FileRange(path=file.path, fingerprint=file.fingerprint))
                 continue
             for low, high in group_ranges(found.groups[index], partition_bytes):
-                ranges.append(FileRange(path=file.path, low_group=low, high_group=high))
+                ranges.append(FileRange(path=file.path, low_group=low, high_group=high, fingerprint=file.fingerprint))
         return tuple(Partition(stream=stream.name, index=index, range=part) for index, part in enumerate(ranges))
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:  # noqa: ARG002 - files have no shared limits
         """Reads one of these partitions. Picklable."""
         return partial(read_partition, self._described[stream.name].task)
+
+    def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
+        """Whether these are partitions of the stream's files as they are now, and of all of them."""
+        now = {file.path: file.fingerprint for file in self._described[stream.name].task.files}
+        then = {part.range.path: part.range.fingerprint for part in partitions if isinstance(part.range, FileRange)}
+        return now == then
 
     def checksum(self, stream: StreamPlan) -> str | None:  # noqa: ARG002
         """None: only a server can compute the one that the destination computes."""

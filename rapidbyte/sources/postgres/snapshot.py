@@ -249,6 +249,10 @@ class PostgresSnapshot:
             block_bytes=block_bytes,
         )
 
+    def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:  # noqa: ARG002
+        """True: only ranges of a cursor are recorded, and what lies between its bounds is all that is asked for."""
+        return True
+
     def checksum(self, stream: StreamPlan) -> str | None:
         """`count:sum:sum` of the stream's rows in this snapshot; see `pg.checksum`."""
         read = self._reads[stream.name]

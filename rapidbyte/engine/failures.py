@@ -1,0 +1,42 @@
+"""Failures as they are told: by the target's name, without what depends on timing, with what is left behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rapidbyte.contract import WriteContract
+from rapidbyte.errors import RapidbyteError
+from rapidbyte.plan import StreamPlan
+
+
+def of_the_target(error: RapidbyteError, contract: WriteContract) -> RapidbyteError:
+    """The error with the target's name for the stage's, which is another in every run and gone when it is read."""
+    if contract.stage is None:
+        return error
+    if error.context.sqlstate == "42P01" and contract.stage.name in error.message:
+        error.message = f"the stage of {contract.target} is gone: somebody dropped it while it was being loaded"
+        error.code, error.hint = "stage_gone", "run again; tables named _rb_... are stages of loads under way"
+    error.message = error.message.replace(str(contract.stage), str(contract.target)).replace(
+        contract.stage.name, contract.target.name
+    )
+    if error.context.table == str(contract.stage):
+        error.context = replace(error.context, table=str(contract.target))
+    return error
+
+
+def reported(error: RapidbyteError) -> RapidbyteError:
+    """The error as it is told: a lost server is nobody's partition, or the report would depend on timing."""
+    if error.code == "connection_lost":
+        error.context = replace(error.context, partition=None, worker=None, line=None)
+    return error
+
+
+def afterwards(stream: StreamPlan, error: RapidbyteError) -> str:
+    """In which state a stream's target is after a failure."""
+    if error.context.commit_state == "after_commit_unknown":
+        return f"whether {stream.target} was published is not known: look before you run it again"
+    if not stream.replace.target_exists:
+        return f"{stream.target} was not created"
+    if any(change.kind == "add_column" for change in stream.schema_changes):
+        return f"{stream.target} has the rows it had before; the columns that were added to it stay"
+    return f"{stream.target} is as it was before"
