@@ -81,7 +81,7 @@ def begun_anew(work: Work, load: StreamLoad) -> StreamLoad:
 
 
 def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snapshot: Snapshot) -> list[PartitionJob]:
-    """One job a partition that is not loaded yet, in order; their place among all jobs of the run is not theirs to know."""
+    """One job a partition that is not loaded yet, in order; whoever puts them among others gives them `order`."""
     loaded = set(load.contract.resume.loaded_partitions)
     work.runtime.observe(
         StreamStarted(
