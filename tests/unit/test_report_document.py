@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 
 from rapidbyte.config.schema import result_schema
-from rapidbyte.engine.run import execute, preflight
+from rapidbyte.engine.preflight import preflight
+from rapidbyte.engine.run import execute
 from rapidbyte.errors import CancelledError, ConfigError, RapidbyteError
 from rapidbyte.plan import CheckItem, CheckReport
 from rapidbyte.ports import Runtime

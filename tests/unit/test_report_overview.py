@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidbyte.config import load
-from rapidbyte.engine.run import preflight
+from rapidbyte.engine.preflight import preflight
 from rapidbyte.plan import CheckItem, CheckReport, SchemaChange, StreamShape
 from rapidbyte.ports import Runtime
 from rapidbyte.report.overview import check_text, plan_text, streams_text, streams_yaml, yaml_text
