@@ -67,7 +67,14 @@ class PartitionRead(Protocol):
 
 
 Stop = Callable[[], bool]
-"""True once this partition's work is to end. Asked at every block and at least every 0.2 s while waiting."""
+"""True once this partition's work, or the run, is to end. Asked at every block, before every statement, and at least
+every 0.2 s while waiting."""
+
+
+def never() -> bool:
+    """A Stop that does not come."""
+    return False
+
 
 ReadPartition = Callable[[Partition, Stop, int], AbstractContextManager[PartitionRead]]
 """(partition, stop, worker number) -> blocks. Picklable; connects when entered, closes when left."""

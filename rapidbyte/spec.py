@@ -176,6 +176,8 @@ class RunOptions:
     """Idempotence key: what is published under it already is not loaded again."""
     full_refresh: bool = False
     """Stored cursors are ignored, and every stream is published as replace."""
+    deadline_seconds: float | None = None
+    """As `limits.timeout_seconds`; the smaller one counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

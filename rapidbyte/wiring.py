@@ -16,7 +16,7 @@ from rapidbyte.engine.preflight import preflight
 from rapidbyte.engine.run import execute
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
-from rapidbyte.ports import Event, Leader, Observer, Runtime, Source, WritePartition
+from rapidbyte.ports import Event, Leader, Observer, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import Connection, FilesSourceSpec, PipelineSpec, RunOptions
 
@@ -38,8 +38,9 @@ def run(
     the file cannot be read, and nothing else but a defect of ours.
     """
     spec = _loaded(pipeline)
-    with _runtime(spec, options or RunOptions(), observe) as runtime:
-        return execute(spec, runtime, stop or threading.Event())
+    stop = stop or threading.Event()
+    with _runtime(spec, options or RunOptions(), observe, stop=stop.is_set) as runtime:
+        return execute(spec, runtime, stop)
 
 
 def plan(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None) -> RunPlan:
@@ -95,31 +96,32 @@ def _loaded(pipeline: PipelineSpec | str | os.PathLike[str]) -> PipelineSpec:
 
 
 @contextmanager
-def _runtime(spec: PipelineSpec, options: RunOptions, observe: Observer) -> Generator[Runtime]:
-    leader = _leader(spec)
+def _runtime(spec: PipelineSpec, options: RunOptions, observe: Observer, *, stop: Stop = never) -> Generator[Runtime]:
+    leader = _leader(spec, stop)
     try:
-        yield Runtime(source=_source(spec), leader=leader, write=_writer(), options=options, observe=observe)
+        yield Runtime(source=_source(spec, stop), leader=leader, write=_writer(), options=options, observe=observe)
     finally:
         leader.close()
 
 
-def _source(spec: PipelineSpec) -> Source:
+def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
     """The source's adapter, imported when it is named."""
     if isinstance(spec.source, FilesSourceSpec):
         from rapidbyte.sources.files import FilesSource
 
-        return FilesSource(spec.source, max_memory_bytes=spec.resources.max_memory_bytes)
+        return FilesSource(spec.source, max_memory_bytes=spec.resources.max_memory_bytes, stop=stop)
     from rapidbyte.sources.postgres import PostgresSource
 
-    return PostgresSource(replace(spec.source, connection=_resolved(spec.source.connection)), pipeline=spec.pipeline)
+    source = replace(spec.source, connection=_resolved(spec.source.connection))
+    return PostgresSource(source, pipeline=spec.pipeline, stop=stop)
 
 
-def _leader(spec: PipelineSpec) -> Leader:
+def _leader(spec: PipelineSpec, stop: Stop = never) -> Leader:
     from rapidbyte.destinations.postgres.leader import PostgresLeader
 
     connection = _resolved(spec.destination.connection)
     worker = spec.destination.worker
-    return PostgresLeader(spec, connection=connection, worker_connection=replace(connection, login=worker))
+    return PostgresLeader(spec, connection=connection, worker_connection=replace(connection, login=worker), stop=stop)
 
 
 def _writer() -> WritePartition:

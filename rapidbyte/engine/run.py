@@ -17,7 +17,7 @@ from rapidbyte.engine.loading import Loading
 from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
 from rapidbyte.engine.preflight import Preflight, first_error, look
 from rapidbyte.engine.prepare import Prepared, prepare
-from rapidbyte.engine.stopping import Stopping
+from rapidbyte.engine.stopping import Stopping, deadline_seconds
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import CpuMeter
@@ -39,7 +39,7 @@ def execute(spec: PipelineSpec, runtime: Runtime, stop: threading.Event) -> RunR
     identity = RunIdentity(run_id=new_run_id(), started_at=datetime.now(UTC), started_s=clock.started_s)
     names = tuple(stream.name for stream in spec.streams)
     runtime.observe(RunStarted(run_id=identity.run_id, pipeline=spec.pipeline, streams=names))
-    with CpuMeter() as meter, Stopping(stop, spec.timeout_seconds) as stopping:
+    with CpuMeter() as meter, Stopping(stop, deadline_seconds(spec, runtime.options)) as stopping:
         outcome = _carry_out(spec, runtime, identity, clock, stopping)
         clock.enter("cleanup")
         failpoint("cleanup.mid")

@@ -1,4 +1,8 @@
-"""When a run is to stop before its end: a signal, the caller's wish, its deadline, or a lost lease."""
+"""When a run is to stop before its end: a signal, the caller's wish, its deadline, or a lost lease.
+
+Whoever works for the run asks `event`: the engine between its steps, workers at every block, sessions with a server
+before each statement and while one is under way.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.spec import PipelineSpec, RunOptions
+
+
+def deadline_seconds(spec: PipelineSpec, options: RunOptions) -> float | None:
+    """The file's or the command line's, whichever comes first; None without either. Pure."""
+    return min((each for each in (spec.timeout_seconds, options.deadline_seconds) if each is not None), default=None)
 
 
 class Stopping:

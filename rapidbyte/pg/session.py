@@ -13,15 +13,16 @@ import psycopg
 from psycopg import generators, sql
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
-from psycopg.rows import TupleRow
 
 from rapidbyte.errors import InternalError
 from rapidbyte.model import ServerFacts
 from rapidbyte.pg import conninfo
 from rapidbyte.pg.failure import Side, connect_failure, translate
+from rapidbyte.pg.stoppable import StoppableConnection
+from rapidbyte.ports import Stop, never
 from rapidbyte.spec import Connection
 
-PgConnection = psycopg.Connection[TupleRow]
+PgConnection = StoppableConnection
 
 EXACT_TEXT: tuple[tuple[str, str], ...] = (
     ("client_encoding", "UTF8"),
@@ -54,19 +55,23 @@ OWN_SQL: tuple[tuple[str, str], ...] = (*SESSION, ("search_path", "pg_catalog"))
 """For our own statements, which qualify every name (F11)."""
 
 
-def connect(connection: Connection, *, side: Side, application_name: str) -> PgConnection:
+def connect(connection: Connection, *, side: Side, application_name: str, stop: Stop = never) -> PgConnection:
     """An open connection, not in a transaction; autocommit is off. The caller closes it.
 
-    Raises SourceError or DestinationError, by `side`; ConfigError when the DSN cannot be read.
+    Its statements end when `stop` is true, until the first `commit` or `rollback`; then `stop` may be set again. To
+    connect takes `connect_timeout` for each address at most, and is not cut short.
+    Raises SourceError or DestinationError, by `side`; ConfigError when the DSN cannot be read; CancelledError.
     """
     parameters = conninfo.parameters(connection)
     parameters["application_name"] = application_name
     parameters["client_encoding"] = "UTF8"
     # prepare_threshold None: named prepared statements do not survive a transaction pooler (C17).
     try:
-        return psycopg.connect("", prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+        opened = PgConnection.connect("", prepare_threshold=None, **parameters)  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise connect_failure(error, side=side, where=conninfo.describe(connection)) from error
+    opened.stop = stop
+    return opened
 
 
 @contextmanager
@@ -105,7 +110,11 @@ def apply_settings(connection: PgConnection, settings: Sequence[tuple[str, str]]
 
 
 def commit(connection: PgConnection, *, sent: Callable[[], None] | None = None) -> None:
-    """COMMIT of a transaction that `begin` began. `sent` is called when it is on its way and nobody knows its end."""
+    """COMMIT of a transaction that `begin` began. Its answer is awaited, whatever happens.
+
+    `sent` is called when it is on its way and nobody knows its end.
+    """
+    connection.stop = never
     pgconn = connection.pgconn
     pgconn.send_query(b"COMMIT")
     connection.wait(generators.send(pgconn))
@@ -117,7 +126,8 @@ def commit(connection: PgConnection, *, sent: Callable[[], None] | None = None) 
 
 
 def rollback(connection: PgConnection) -> None:
-    """ROLLBACK of a transaction that `begin` began; nothing when the connection is gone."""
+    """ROLLBACK of a transaction that `begin` began; nothing when the connection is gone. A stop does not end it."""
+    connection.stop = never
     if not connection.closed:
         connection.execute("ROLLBACK")
 

@@ -130,7 +130,7 @@ def test_the_holder_waits_for_a_table_that_is_being_rewritten(
     source_db: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ):
     """Not for ever; and when it is rewritten, the new rows are those that are read."""
-    monkeypatch.setattr("rapidbyte.sources.postgres.snapshot.HOLDER_LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr("rapidbyte.sources.postgres.blocking.LOCK_SECONDS", 0.2)
     session = connect(source_db)
     session.execute(f"CREATE TABLE t AS {FILLED}")
     (shape,) = shapes(source_db, "t")

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from rapidbyte.engine.run import execute
+from rapidbyte.engine.stopping import deadline_seconds
 from rapidbyte.errors import DataError, DestinationError, SchemaError, SourceError
 from rapidbyte.ports import Block, Event, PartitionLoaded, Runtime, StreamFinished
 from rapidbyte.result import RunResult
@@ -176,14 +177,24 @@ def test_a_stopped_run_is_cancelled_and_discards_its_stage() -> None:
     assert ("discard", "a") in leader.calls
 
 
-def test_a_run_that_is_stopped_before_it_begins_prepares_nothing() -> None:
-    """The signal came during preflight."""
+def test_a_run_that_is_stopped_before_it_begins_asks_nobody() -> None:
+    """The signal came while the file was read."""
     stop = threading.Event()
     stop.set()
     leader = FakeLeader()
     result = run(FakeSource(1), leader, "a", stop=stop)
     assert (result.status, result.exit_code) == ("cancelled", 7)
     assert [call[0] for call in leader.calls] == ["close"]
+
+
+@pytest.mark.parametrize(
+    ("file", "option", "counts"),
+    [(None, None, None), (5.0, None, 5.0), (None, 5.0, 5.0), (3.0, 5.0, 3.0), (5.0, 3.0, 3.0)],
+)
+def test_of_two_deadlines_the_earlier_counts(file: float | None, option: float | None, counts: float | None) -> None:
+    """`limits.timeout_seconds` and `--deadline`."""
+    spec = replace(pipeline_spec("a"), timeout_seconds=file)
+    assert deadline_seconds(spec, RunOptions(deadline_seconds=option)) == counts
 
 
 def test_a_run_past_its_deadline_says_so() -> None:

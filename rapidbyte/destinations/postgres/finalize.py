@@ -40,12 +40,16 @@ from rapidbyte.pg.failure import translate
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.ports import FinalizeReport
 
-FALLBACK_SECONDS = 60.0
-"""What a swap that did not get its lock has for the weaker lock of in_place."""
+FALLBACK_SHARE, FALLBACK_SECONDS = 0.25, 60.0
+"""How much of publish_timeout is kept for the weaker lock of in_place, in case a swap does not get its own: a share,
+and no more than so many seconds. Readers do not keep in_place out; a writer who stays keeps out both."""
 
 
 class _NotNowError(Exception):
     """The stage cannot take the target's place; the reason is the message."""
+
+    waited_s = 0.0
+    """How long the lock was asked for in vain."""
 
 
 def publish(
@@ -68,12 +72,15 @@ def publish(
     _make_durable(connection)
     locks.limit_waits(connection, publish_timeout_seconds)
     facts = _look_without_lock(connection, contract.target)
+    # From here on only waiting counts: rows are counted and indexes are built for as long as that takes.
+    patience_s = max(0.0, deadline - time.monotonic())
+    locks.limit_waits(connection, patience_s)
     require_unchanged(contract, facts)
     row_count = require_complete(connection, contract, receipts, stage)
     require_min_rows(contract, row_count)
     digest = compare_checksum(connection, contract, stage, expected_checksum) if checksum else None
     behind = sequences_behind(connection, contract, facts, stage)
-    applied = _apply(connection, contract, facts, stage, row_count, deadline)
+    applied = _apply(connection, contract, facts, stage, row_count, patience_s)
     failpoint("pub.inserted")
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute("SET LOCAL search_path = pg_catalog")
@@ -108,25 +115,30 @@ def _apply(
     facts: TargetFacts,
     stage: QualifiedName,
     row_count: int,
-    deadline: float,
+    patience_s: float,
 ) -> Applied:
     if not facts.exists:
         _publish_new(connection, contract, stage, row_count)
         return Applied(method=contract.publish)
     move = row_move(contract, facts, stage)
     if contract.publish not in ("rename", "swap"):
-        return write_rows(connection, contract, facts, move, row_count, deadline, contract.publish)
+        return write_rows(connection, contract, facts, move, row_count, time.monotonic() + patience_s, contract.publish)
     try:
         with connection.transaction():
-            _take_place(connection, contract, facts, stage, deadline)
+            _take_place(connection, contract, facts, stage, patience_s - _kept_seconds(patience_s))
         return Applied(method=contract.publish)
-    except _NotNowError as reason:
+    except _NotNowError as refusal:
         method: PublishMethod = "insert" if contract.write_mode == "append" else "in_place"
-        # The time for one lock may have run out; the weaker one has a time of its own.
-        deadline = max(deadline, time.monotonic() + FALLBACK_SECONDS)
-        applied = write_rows(connection, contract, facts, move, row_count, deadline, method)
-        note = f"published by {method} instead of {contract.publish}: {reason}"
+        applied = write_rows(
+            connection, contract, facts, move, row_count, time.monotonic() + patience_s - refusal.waited_s, method
+        )
+        note = f"published by {method} instead of {contract.publish}: {refusal}"
         return replace(applied, warnings=(note, *applied.warnings))
+
+
+def _kept_seconds(patience_s: float) -> float:
+    """What is kept of the time for waiting, for another lock. Pure."""
+    return min(FALLBACK_SECONDS, FALLBACK_SHARE * patience_s)
 
 
 def _publish_new(connection: PgConnection, contract: WriteContract, stage: QualifiedName, row_count: int) -> None:
@@ -166,7 +178,7 @@ def _run(connection: PgConnection, statements: ddl.Statements) -> None:
 
 
 def _take_place(
-    connection: PgConnection, contract: WriteContract, facts: TargetFacts, stage: QualifiedName, deadline: float
+    connection: PgConnection, contract: WriteContract, facts: TargetFacts, stage: QualifiedName, patience_s: float
 ) -> None:
     """The stage gets all that hangs on the target, then its name. Raises _NotNowError."""
     obstacles = swap_obstacles(facts, frozenset(column.name for column in contract.columns))
@@ -175,9 +187,12 @@ def _take_place(
     _attach(connection, facts, stage)
     _run(connection, ddl.carry_grants(stage, facts, look_up(connection, stage).grants))
     ours = partial(locks.held_by_reader, connection, facts, contract.pipeline)
-    if not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline, give_up=ours):
-        why = "a stream of this run reads it" if ours() else "its lock was not to be had within publish_timeout"
-        raise _NotNowError(why)
+    asked_s = time.monotonic()
+    if not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", asked_s + patience_s, give_up=ours):
+        why = "a stream of this run reads it" if ours() else "its lock was not to be had in its part of publish_timeout"
+        refusal = _NotNowError(why)
+        refusal.waited_s = time.monotonic() - asked_s
+        raise refusal
     now = look_up(connection, contract.target)
     if replace(now, empty=facts.empty) != facts:
         raise _NotNowError("what hangs on the target changed meanwhile")

@@ -45,7 +45,7 @@ from rapidbyte.pg.session import (
     translated,
 )
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import FinalizeReport, Lost, OpenedRun, Publication
+from rapidbyte.ports import FinalizeReport, Lost, OpenedRun, Publication, Stop, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import Connection, PipelineSpec, RunRequest
 
@@ -61,6 +61,13 @@ RACE_TRIES = 5
 LOOK_SECONDS = 30.0
 """How long a look at a table waits for whoever has locked it."""
 
+CLEANUP_SECONDS = 5.0
+"""How long cleaning up waits for a lock after the run was told to stop, and how long the outcome of a COMMIT is asked
+for then."""
+
+LONGEST_CLEANUP = "20s"
+"""How long one statement of cleaning up may take after the run was told to stop, whatever it does."""
+
 LOOK_UP_SECONDS = 30.0
 """How long the outcome of a COMMIT is asked for when its acknowledgement was lost; a crash restart takes about 3 s."""
 
@@ -69,10 +76,15 @@ class PostgresLeader:
     """The leader of one pipeline's loads. Used by one thread; `close` it.
 
     `worker_connection` is the workers' login; it goes into the contracts. Here it is tried once, and runs nothing.
+    Once `stop` is true whatever is under way is cancelled and raises CancelledError, but for a COMMIT that was sent
+    and for `discard_stream`.
     """
 
-    def __init__(self, spec: PipelineSpec, *, connection: Connection, worker_connection: Connection) -> None:
+    def __init__(
+        self, spec: PipelineSpec, *, connection: Connection, worker_connection: Connection, stop: Stop = never
+    ) -> None:
         self._spec = spec
+        self._stop = stop
         self._connection = connection
         self._worker_connection = worker_connection
         self._session: PgConnection | None = None
@@ -155,7 +167,7 @@ class PostgresLeader:
         if worker is not None:
             # Once here, so that a wrong password ends the run now: later a login that fails is tried again (C12).
             name = session_name("worker-0", self._spec.pipeline)
-            connect(self._worker_connection, side="destination", application_name=name).close()
+            connect(self._worker_connection, side="destination", application_name=name, stop=self._stop).close()
 
     def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:  # noqa: ARG002
         """The ledger, made or migrated. Raises DestinationError, PrivilegeError."""
@@ -203,12 +215,13 @@ class PostgresLeader:
         Raises with `commit_state` set. A COMMIT whose acknowledgement is lost is looked up.
         """
         doing = f"publishing {', '.join(str(publication.contract.target) for publication in publications)}"
-        connection = self._open()
+        connection = self._open(self._stop)
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             with _rolled_back_by_failure(connection):
                 failpoint("pub.begin")
                 reports = [self._publish(connection, publication) for publication in publications]
+                connection.require_going()
             try:
                 failpoint("pub.commit_before")
                 commit(connection, sent=lambda: failpoint("pub.commit_sent"))
@@ -236,9 +249,14 @@ class PostgresLeader:
         )
 
     def discard_stream(self, contract: WriteContract) -> None:
-        """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
-        with self._changing(f"discarding the stage of {contract.target}") as connection:
-            locks.limit_waits(connection, LOOK_SECONDS)
+        """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated.
+
+        A stop does not end it, but makes it hurry.
+        """
+        with self._changing(f"discarding the stage of {contract.target}", stop=never) as connection:
+            locks.limit_waits(connection, CLEANUP_SECONDS if self._stop() else LOOK_SECONDS)
+            if self._stop():
+                connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(LONGEST_CLEANUP)))
             _discard(connection, contract.load_id)
         self._release(contract.load_id)
 
@@ -250,15 +268,18 @@ class PostgresLeader:
 
     # --- sessions
 
-    def _open(self) -> PgConnection:
-        """The leader's connection, opened again when it was lost."""
-        if self._session is not None and not _alive(self._session):
-            self.close()
+    def _open(self, stop: Stop) -> PgConnection:
+        """The leader's connection, opened again when it was lost. From now on it obeys this stop."""
+        if self._session is not None:
+            self._session.stop = stop
+            if not _alive(self._session):
+                self.close()
         if self._session is None:
             self._session = connect(
                 self._connection,
                 side="destination",
                 application_name=session_name("leader", self._spec.pipeline),
+                stop=stop,
             )
             self._session.autocommit = True
             with translated("destination", "setting up the leader's session"):
@@ -271,7 +292,7 @@ class PostgresLeader:
     @contextmanager
     def _looking(self, doing: str) -> Generator[PgConnection]:
         """A transaction that reads, and leaves no trace."""
-        connection = self._open()
+        connection = self._open(self._stop)
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ ONLY")
             locks.limit_waits(connection, LOOK_SECONDS)
@@ -281,13 +302,14 @@ class PostgresLeader:
                 rollback(connection)
 
     @contextmanager
-    def _changing(self, doing: str) -> Generator[PgConnection]:
-        """A transaction that commits when its block ends well."""
-        connection = self._open()
+    def _changing(self, doing: str, *, stop: Stop | None = None) -> Generator[PgConnection]:
+        """A transaction that commits when its block ends well. It ends at the run's stop, or at this one."""
+        connection = self._open(stop or self._stop)
         with translated("destination", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             with _rolled_back_by_failure(connection):
                 yield connection
+                connection.require_going()
             commit(connection)
 
     def _release(self, load_id: str) -> None:
@@ -453,14 +475,16 @@ class PostgresLeader:
 
     def _look_outcome_up(self, contract: WriteContract, lost: psycopg.Error) -> None:
         """Returns if the transaction whose COMMIT was not acknowledged was committed after all."""
-        deadline = time.monotonic() + LOOK_UP_SECONDS
+        started_s = time.monotonic()
         while True:
             try:
-                with self._changing("looking up whether the load was published") as connection:
+                with self._changing("looking up whether the load was published", stop=never) as connection:
+                    locks.limit_waits(connection, CLEANUP_SECONDS)
                     record = ledger.load_record(connection, contract.load_id, lock_row=True)
                 break
             except DestinationError as error:
-                if time.monotonic() >= deadline:
+                patience_s = CLEANUP_SECONDS if self._stop() else LOOK_UP_SECONDS
+                if time.monotonic() >= started_s + patience_s:
                     raise self._unknown(contract) from error
                 time.sleep(0.5)
         if record is not None and record.state == "published":

@@ -49,7 +49,7 @@ def write_partition(
     first = next(arriving, None)
     laps.lap("wait_source")
     login = connect(
-        target.login, side="destination", application_name=session_name(f"worker-{worker}", target.pipeline)
+        target.login, side="destination", application_name=session_name(f"worker-{worker}", target.pipeline), stop=stop
     )
     with closing(login) as connection:
         laps.lap("connect")

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rapidbyte.errors import ConfigError, DataError, SourceError
+from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import ReadPartition
+from rapidbyte.ports import ReadPartition, Stop
 from rapidbyte.sources.files.describe import BLOCK_BYTES, Described, describe_stream
 from rapidbyte.sources.files.parquet import group_ranges
 from rapidbyte.sources.files.paths import DataFile, find_files, require_unchanged
@@ -32,8 +32,9 @@ _DATA_FILES = ("*.csv", "*.tsv", "*.csv.gz", "*.tsv.gz", "*.csv.zst", "*.tsv.zst
 class FilesSource:
     """CSV and Parquet files. Used by one thread; the readers it hands out, by many."""
 
-    def __init__(self, spec: FilesSourceSpec, *, max_memory_bytes: int = 256 << 20) -> None:
+    def __init__(self, spec: FilesSourceSpec, *, max_memory_bytes: int = 256 << 20, stop: Stop = never) -> None:
         self._spec = spec
+        self._stop = stop
         self._max_row_bytes = max(BLOCK_BYTES, max_memory_bytes // 16)
         self._described: dict[str, Described] = {}
 
@@ -68,9 +69,11 @@ class FilesSource:
         for stream in described.values():
             for file in stream.task.files:
                 require_unchanged(file)
-        yield FilesSnapshot(described)
+        yield FilesSnapshot(described, self._stop)
 
     def _describe(self, stream: StreamSpec) -> Described:
+        if self._stop():
+            raise CancelledError(f"stopped before {stream.name} was looked at", code="stopped")
         try:
             _refuse_later(stream)
             found = describe_stream(self._spec, stream, self._files(stream), max_row_bytes=self._max_row_bytes)
@@ -92,8 +95,9 @@ class FilesSource:
 class FilesSnapshot:
     """Files that are as they were when they were described; whoever reads one looks again, before and after."""
 
-    def __init__(self, described: dict[str, Described]) -> None:
+    def __init__(self, described: dict[str, Described], stop: Stop) -> None:
         self._described = described
+        self._stop = stop
 
     def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
         """One for each CSV file; Parquet files in ranges of row groups of about `partition_bytes`."""
@@ -126,7 +130,7 @@ class FilesSnapshot:
         found = self._described[stream.name]
         rows: list[tuple[str | None, ...]] = []
         for file in found.task.files:
-            with open_batches(found.task, file, FileRange(path=file.path), never) as (batches, _):
+            with open_batches(found.task, file, FileRange(path=file.path), self._stop) as (batches, _):
                 for batch in batches:
                     columns = [
                         [printed(value, column.type.name) for value in _listed(values.slice(0, limit - len(rows)))]

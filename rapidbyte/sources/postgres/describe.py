@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from rapidbyte.errors import Problem
 from rapidbyte.model import Column, QualifiedName
@@ -300,7 +301,7 @@ class SourceCatalog:
             self._faults.append(_user_fault(spec, f"{what} is refused by the server: {said} [{state}]", error))
             return None
         finally:
-            if not self._connection.closed:
+            if self._connection.info.transaction_status == TransactionStatus.INTRANS:
                 self._set_path("pg_catalog")
 
     def _set_path(self, path: str) -> None:

@@ -159,7 +159,8 @@ def read_partition(
     Raises SourceError, PrivilegeError, CancelledError.
     """
     doing = f"reading {task.read.relation or task.read.stream}"
-    connection = sessions.take(worker) or open_session(task, worker)
+    connection = sessions.take(worker) or open_session(task, worker, stop)
+    connection.stop = stop
     finished = False
     try:
         with translated("source", doing):
@@ -178,10 +179,10 @@ def read_partition(
             abandon(connection)
 
 
-def open_session(task: ReadTask, worker: int) -> PgConnection:
+def open_session(task: ReadTask, worker: int, stop: Stop) -> PgConnection:
     """A session in the run's snapshot, with the tables locked. The caller closes it."""
     connection = connect(
-        task.connection, side="source", application_name=session_name(f"reader-{worker}", task.pipeline)
+        task.connection, side="source", application_name=session_name(f"reader-{worker}", task.pipeline), stop=stop
     )
     with ExitStack() as undo:
         undo.callback(connection.close)

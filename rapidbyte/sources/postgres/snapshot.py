@@ -17,7 +17,8 @@ from rapidbyte.pg.catalog import Leaf, Relation, columns_of, find_relations, int
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, translated
 from rapidbyte.plan import RunPlan, StreamPlan
-from rapidbyte.ports import ReadPartition
+from rapidbyte.ports import ReadPartition, Stop
+from rapidbyte.sources.postgres.blocking import bounded_locks
 from rapidbyte.sources.postgres.reader import (
     LOCKS_PER_SESSION,
     ReaderSessions,
@@ -33,28 +34,26 @@ from rapidbyte.spec import Connection
 LOCK_TRIES = 10
 """How often the locks are taken again because a partition was attached meanwhile."""
 
-HOLDER_LOCK_TIMEOUT = "60s"
-"""How long the holder waits for a table that somebody else has for himself."""
-
 
 @contextmanager
 def hold_snapshot(
-    connection: Connection, *, pipeline: str, search_path: str, streams: tuple[StreamPlan, ...]
+    connection: Connection, *, pipeline: str, search_path: str, streams: tuple[StreamPlan, ...], stop: Stop
 ) -> Generator[PostgresSnapshot]:
     """Locks all that the streams read, then exports a snapshot, and keeps both until it is left.
 
     The holder's own transaction is READ COMMITTED: its locks are complete before the snapshot is taken, and it sees
-    partitions that were attached meanwhile. Raises SourceError.
+    partitions that were attached meanwhile. Raises SourceError; CancelledError once `stop` is true.
     """
     reads = tuple(map(stream_read, streams))
     sessions = ReaderSessions()
-    holder = connect(connection, side="source", application_name=session_name("reader-0", pipeline))
+    holder = connect(connection, side="source", application_name=session_name("reader-0", pipeline), stop=stop)
     with closing(holder), closing(sessions):
         with translated("source", "taking the snapshot"):
             begin(holder, OWN_SQL, mode="ISOLATION LEVEL READ COMMITTED READ ONLY")
-            reads = _with_rights(reads, _look_up(holder, reads)[0])
-            relations, leaves = _lock(holder, reads, search_path)
-            _require_unchanged(holder, streams, relations)
+            with bounded_locks(holder, "locking the tables of this run"):
+                reads = _with_rights(reads, _look_up(holder, reads)[0])
+                relations, leaves = _lock(holder, reads, search_path)
+                _require_unchanged(holder, streams, relations)
             row = holder.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
         if row is None:
             raise snapshot_lost()
@@ -68,6 +67,7 @@ def hold_snapshot(
             relations=relations,
             leaves=leaves,
             sessions=sessions,
+            stop=stop,
         )
 
 
@@ -101,20 +101,10 @@ def _lock(holder: PgConnection, reads: Sequence[StreamRead], search_path: str) -
 
 
 def _take_locks(holder: PgConnection, reads: Sequence[StreamRead], search_path: str) -> None:
-    holder.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(HOLDER_LOCK_TIMEOUT)))
     holder.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (search_path,))
-    try:
-        for statement in lock_statements(reads):
-            holder.execute(statement)
-    except psycopg.errors.LockNotAvailable as error:
-        raise SourceError(
-            f"another session has a table of this run for itself, for longer than {HOLDER_LOCK_TIMEOUT}",
-            code="lock_not_available",
-            hint="pg_locks and pg_blocking_pids() name it; run again when it has ended",
-            sqlstate=error.sqlstate,
-        ) from error
+    for statement in lock_statements(reads):
+        holder.execute(statement)
     holder.execute("SET LOCAL search_path = pg_catalog")
-    holder.execute("SET LOCAL lock_timeout = 0")
 
 
 def _look_up(holder: PgConnection, reads: Sequence[StreamRead]) -> tuple[Relations, Leaves]:
@@ -165,6 +155,7 @@ class PostgresSnapshot:
         relations: Relations,
         leaves: Leaves,
         sessions: ReaderSessions,
+        stop: Stop,
     ) -> None:
         self._holder = holder
         self._connection = connection
@@ -175,6 +166,7 @@ class PostgresSnapshot:
         self._relations = relations
         self._leaves = leaves
         self._sessions = sessions
+        self._stop = stop
 
     def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
         """Every row of the stream in exactly one of them; sizes and bounds are asked for now. At least one."""
@@ -267,7 +259,10 @@ class PostgresSnapshot:
 
     def _ask(self, stream: StreamPlan, statement: sql.Composed, doing: str) -> tuple[tuple[str | None, ...], ...]:
         """The rows of a statement that runs in the snapshot, each value as the server's text."""
-        with closing(open_session(self._task(stream, block_bytes=0), 0)) as session, translated("source", doing):
+        with (
+            closing(open_session(self._task(stream, block_bytes=0), 0, self._stop)) as session,
+            translated("source", doing),
+        ):
             result = session.execute(statement).pgresult
             if result is None:
                 raise snapshot_lost()

@@ -9,6 +9,8 @@ from rapidbyte.errors import ConfigError, InternalError
 from rapidbyte.model import ServerFacts, session_name
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, rollback, server_facts, translated
 from rapidbyte.plan import StreamPlan, StreamShape
+from rapidbyte.ports import Stop, never
+from rapidbyte.sources.postgres.blocking import bounded_locks
 from rapidbyte.sources.postgres.describe import SourceCatalog
 from rapidbyte.sources.postgres.snapshot import PostgresSnapshot, hold_snapshot
 from rapidbyte.spec import PostgresSourceSpec, StreamSpec
@@ -18,11 +20,15 @@ OLDEST_VERSION = 130000
 
 
 class PostgresSource:
-    """A PostgreSQL server, version 13 or later, read in read-only transactions. Connects when it is asked something."""
+    """A PostgreSQL server, version 13 or later, read in read-only transactions. Connects when it is asked something.
 
-    def __init__(self, spec: PostgresSourceSpec, *, pipeline: str) -> None:
+    Once `stop` is true whatever its server is asked is cancelled, and raises CancelledError.
+    """
+
+    def __init__(self, spec: PostgresSourceSpec, *, pipeline: str, stop: Stop = never) -> None:
         self._spec = spec
         self._pipeline = pipeline
+        self._stop = stop
 
     def facts(self) -> ServerFacts:
         """The server's own word. Raises SourceError where it cannot be reached, ConfigError where it is too old."""
@@ -49,7 +55,9 @@ class PostgresSource:
         """Locks what the streams read, then fixes what is seen, until it is left."""
         with self._looking("asking for the search_path") as connection:
             path = self._user_path(connection)
-        return hold_snapshot(self._spec.connection, pipeline=self._pipeline, search_path=path, streams=streams)
+        return hold_snapshot(
+            self._spec.connection, pipeline=self._pipeline, search_path=path, streams=streams, stop=self._stop
+        )
 
     def _catalog(self, connection: PgConnection) -> SourceCatalog:
         path = self._user_path(connection)
@@ -59,10 +67,11 @@ class PostgresSource:
     def _looking(self, doing: str) -> Generator[PgConnection]:
         """A connection in a read-only transaction that is rolled back."""
         name = session_name("reader-0", self._pipeline)
-        connection = connect(self._spec.connection, side="source", application_name=name)
+        connection = connect(self._spec.connection, side="source", application_name=name, stop=self._stop)
         with closing(connection), translated("source", doing):
             begin(connection, OWN_SQL, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield connection
+            with bounded_locks(connection, doing):
+                yield connection
             rollback(connection)
 
     def _user_path(self, connection: PgConnection) -> str:

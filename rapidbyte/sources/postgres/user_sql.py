@@ -14,6 +14,7 @@ from typing import LiteralString, cast
 import psycopg
 from psycopg import sql
 from psycopg.errors import error_from_result
+from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
 from rapidbyte.pg.session import PgConnection
@@ -63,9 +64,12 @@ def parsed(connection: PgConnection, statement: sql.Composable) -> tuple[ResultC
 def _described(connection: PgConnection, statement: sql.Composable) -> tuple[ResultColumn, ...]:
     pgconn = connection.pgconn
     encoding = connection.info.encoding
-    result = pgconn.prepare(b"", statement.as_bytes(connection))
+    # Not `pgconn.prepare`, which sleeps in libpq until whoever has locked a table lets go, and nothing ends that.
+    pgconn.send_prepare(b"", statement.as_bytes(connection))
+    result = connection.wait(execute(pgconn))[-1]
     if result.status == ExecStatus.COMMAND_OK:
-        result = pgconn.describe_prepared(b"")
+        pgconn.send_describe_prepared(b"")
+        result = connection.wait(execute(pgconn))[-1]
     if result.status != ExecStatus.COMMAND_OK:
         raise error_from_result(result, encoding=encoding)
     if result.nparams:
