@@ -45,8 +45,8 @@ def call(*arguments: str) -> int:
 @pytest.fixture
 def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A pipeline file whose ends live in memory."""
-    monkeypatch.setattr(wiring, "_source", lambda spec: FakeSource(2))
-    monkeypatch.setattr(wiring, "_leader", lambda spec: FakeLeader())
+    monkeypatch.setattr(wiring, "_source", lambda spec, *_: FakeSource(2))
+    monkeypatch.setattr(wiring, "_leader", lambda spec, *_: FakeLeader())
     monkeypatch.setattr(wiring, "_writer", lambda: fakes.write)
     path = tmp_path / "pipeline.yaml"
     path.write_text(PIPELINE)

@@ -59,8 +59,8 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr("rapidbyte.pg.embedded.start_embedded", lambda folder: calls.append(f"start {folder.name}"))
     monkeypatch.setattr("rapidbyte.pg.embedded.stop_embedded", lambda folder: calls.append(f"stop {folder.name}"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(wiring, "_source", lambda spec: FakeSource(1))
-    monkeypatch.setattr(wiring, "_leader", lambda spec: FakeLeader())
+    monkeypatch.setattr(wiring, "_source", lambda spec, *_: FakeSource(1))
+    monkeypatch.setattr(wiring, "_leader", lambda spec, *_: FakeLeader())
     monkeypatch.setattr(wiring, "_writer", lambda: fakes.write)
     return calls
 
@@ -99,7 +99,7 @@ def test_when_the_first_fails_there_is_no_second(
 ) -> None:
     """Its exit code, its error; the server is stopped all the same."""
     full = DestinationError("disk full", code="disk_full")
-    monkeypatch.setattr(wiring, "_leader", lambda spec: FakeLeader(failures={("prepare", "planes"): full}))
+    monkeypatch.setattr(wiring, "_leader", lambda spec, *_: FakeLeader(failures={("prepare", "planes"): full}))
     assert call("demo") == 4
     out, err = capsys.readouterr()
     assert ends == ["start server", "stop server"]

@@ -48,8 +48,8 @@ def check(spec, *, options):
     threading.Event().wait()
 
 scripts = {SCRIPTS}
-wiring._source = lambda spec: FakeSource(2, scripts)
-wiring._leader = lambda spec: FakeLeader()
+wiring._source = lambda spec, *_: FakeSource(2, scripts)
+wiring._leader = lambda spec, *_: FakeLeader()
 wiring._writer = lambda: fakes.write
 wiring.check = check
 main()

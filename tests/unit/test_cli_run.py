@@ -35,8 +35,8 @@ def pipeline(tmp_path: Path) -> str:
 def scripts(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, int], Script]:
     """What the source's partitions do; empty, all goes well."""
     found: dict[tuple[str, int], Script] = {}
-    monkeypatch.setattr(wiring, "_source", lambda spec: FakeSource(2, found))
-    monkeypatch.setattr(wiring, "_leader", lambda spec: FakeLeader())
+    monkeypatch.setattr(wiring, "_source", lambda spec, *_: FakeSource(2, found))
+    monkeypatch.setattr(wiring, "_leader", lambda spec, *_: FakeLeader())
     monkeypatch.setattr(wiring, "_writer", lambda: fakes.write)
     return found
 
