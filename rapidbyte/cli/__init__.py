@@ -17,7 +17,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,10 +30,23 @@ _GLOBAL_FLAGS = frozenset({"--quiet", "-v", "-vv", "-vvv", "--verbose"})
 _GLOBAL_VALUE = "--log-format"
 _TYPER_INTERRUPTED = 130
 """What Typer returns for KeyboardInterrupt when it does not end the process itself."""
+_CANCELLED = 7
+"""CancelledError.exit_code, where nothing of ours is imported yet."""
 
 
 def main() -> None:
-    """Runs the command line of this process, and ends the process with the exit code."""
+    """Runs the command line of this process, and ends the process with the exit code.
+
+    Ctrl-C ends it with one line at every moment, also while modules are imported, before anybody answers signals.
+    """
+    try:
+        _main()
+    except KeyboardInterrupt:
+        os.write(2, b"error: stopped by SIGINT\n")
+        os._exit(_CANCELLED)
+
+
+def _main() -> None:
     # What is imported lives as long as the process: looking for cycles among it takes a tenth of the start.
     gc.disable()
     # Looking for plugins of pydantic reads the metadata of every installed package (25 ms).
@@ -50,6 +63,7 @@ def main() -> None:
     console = Console()
     console.stop_request.install()
     code = answer(arguments, console)
+    console.stop_request.retire()
     if not console.close():
         # The thread that waits for stderr holds its lock; the interpreter's shutdown would abort over that (C21).
         os._exit(code)
@@ -58,12 +72,27 @@ def main() -> None:
 
 def answer(arguments: Sequence[str], console: Console) -> int:
     """Runs one command and returns its exit code; every failure has been told when it returns."""
+    console.start()
+    return _guarded(
+        lambda: _carried_out(arguments, console),
+        lambda defect: _guarded(lambda: _fail_defect(defect, console), _tell_plainly),
+    )
+
+
+def _guarded(work: Callable[[], int], otherwise: Callable[[Exception], int]) -> int:
+    """What `work` returns; whatever it raises is `otherwise`'s."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  the one place: whatever it is, one line and exit 70
+        return otherwise(error)
+
+
+def _carried_out(arguments: Sequence[str], console: Console) -> int:
     import typer
 
     from rapidbyte.cli.application import application
     from rapidbyte.errors import RapidbyteError
 
-    console.start()
     try:
         code = application(hoisted(arguments), prog_name="rapidbyte", standalone_mode=False, obj=console)
         return _fail_interrupted(console) if code == _TYPER_INTERRUPTED else int(code or 0)
@@ -73,10 +102,21 @@ def answer(arguments: Sequence[str], console: Console) -> int:
         return console.fail(_usage_error(error))
     except (KeyboardInterrupt, typer.Abort):
         return _fail_interrupted(console)
-    except Exception as error:  # noqa: BLE001  the one place: whatever it is, one line and exit 70
-        from rapidbyte.cli.crash import internal_error
 
-        return console.fail(internal_error(error))
+
+def _fail_defect(defect: Exception, console: Console) -> int:
+    from rapidbyte.cli.crash import internal_error
+
+    return console.fail(internal_error(defect))
+
+
+def _tell_plainly(second: Exception) -> int:
+    """The last resort, when telling of a defect has failed as well: one line, both tracebacks in the file."""
+    from rapidbyte.cli.crash import internal_error
+
+    told = internal_error(second)
+    os.write(2, f"error: {told.message}; {told.hint}\n".encode("ascii", "backslashreplace"))
+    return told.exit_code
 
 
 def _fail_interrupted(console: Console) -> int:

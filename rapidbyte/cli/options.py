@@ -40,6 +40,28 @@ OutputOption = Annotated[
 ]
 
 
+DeadlineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--deadline", metavar="DURATION", help="Stop the run after 90s, 30m, 2h; the least of this and the file's."
+    ),
+]
+
+
+def parse_deadline(text: str | None) -> float | None:
+    """Seconds, from `90s`, `30m`, `2h`; a bare number is seconds. Raises ConfigError."""
+    if text is None:
+        return None
+    from rapidbyte.config.scalars import LONGEST_SECONDS, seconds_of
+
+    seconds = seconds_of(text)
+    if seconds is None or not 0 < seconds <= LONGEST_SECONDS:
+        raise ConfigError(
+            "--deadline takes a duration, more than 0 and at most 576h", code="usage", hint="for example --deadline 30m"
+        )
+    return seconds
+
+
 def parse_overrides(texts: list[str] | None) -> list[tuple[str, str]]:
     """`path=value` texts as pairs, in order. Raises ConfigError for a text without `=` or without a path."""
     pairs: list[tuple[str, str]] = []

@@ -11,23 +11,27 @@ from pathlib import Path
 
 from rapidbyte.errors import ConfigError
 
+_TOKEN = secrets.token_hex(6)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFile:
-    """A place for the result that is known to take it: a new file beside it is open already.
-
-    Ends with `write` or `discard`; both may be called only once.
+    """A place for the result that took a new file before the run. No file of ours is there until `write`, so that
+    a run that is killed leaves none.
     """
 
     path: Path
-    draft: Path
-    """The new file, in the same folder, mode 0600; it is renamed to `path`."""
-    descriptor: int
+
+    @property
+    def draft(self) -> Path:
+        """The new file, in the same folder, mode 0600; it is renamed to `path`. No other process has this name."""
+        return self.path.with_name(f".{self.path.name[:100]}.{os.getpid()}.{_TOKEN}.tmp")
 
     def write(self, text: str) -> None:
         """Puts the text under its name, all of it or nothing. Raises OSError; nothing is left behind then."""
+        descriptor = self.create()
         try:
-            with os.fdopen(self.descriptor, "w", encoding="utf-8") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -37,29 +41,28 @@ class ResultFile:
                 self.draft.unlink()
             raise
 
-    def discard(self) -> None:
-        """Removes the draft."""
-        with contextlib.suppress(OSError):
-            os.close(self.descriptor)
-        with contextlib.suppress(OSError):
-            self.draft.unlink()
+    def create(self) -> int:
+        """The draft's descriptor. Raises OSError, ValueError; then there is no draft."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.draft, flags, 0o600)
+        os.fchmod(descriptor, 0o600)
+        return descriptor
 
 
 def open_result_file(path: Path) -> ResultFile:
-    """Makes sure that a result can be written there, and keeps the place.
+    """Makes sure that a result can be written there: a file is made, and removed.
 
     Raises ConfigError where the name is a symbolic link, a folder, a pipe or a device (another user could have put
     a link there), or where its folder takes no new file.
     """
     _require_plain(path)
-    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    place = ResultFile(path=path)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
-        os.fchmod(descriptor, 0o600)
+        os.close(place.create())
+        place.draft.unlink()
     except (OSError, ValueError) as error:
         raise _unwritable(path, getattr(error, "strerror", None) or str(error)) from error
-    return ResultFile(path=path, draft=draft, descriptor=descriptor)
+    return place
 
 
 def _require_plain(path: Path) -> None:

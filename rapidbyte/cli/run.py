@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapidbyte.cli.options import (
+    DeadlineOption,
     EnvFileOption,
     OutputOption,
     PipelineArgument,
@@ -19,6 +20,7 @@ from rapidbyte.cli.options import (
     SetOption,
     StreamOption,
     WorkersOption,
+    parse_deadline,
     parse_overrides,
 )
 from rapidbyte.failpoints import failpoint
@@ -56,6 +58,7 @@ def run(
     checksum: Annotated[
         bool, typer.Option("--checksum", help="Compare checksums of source and stage before publishing.")
     ] = False,
+    deadline: DeadlineOption = None,
 ) -> int:
     """Load the streams of a pipeline."""
     from rapidbyte.spec import RunOptions
@@ -68,6 +71,7 @@ def run(
         limit=limit,
         checksum=checksum,
         show_row_values=show_row_values,
+        deadline_seconds=parse_deadline(deadline),
     )
     report = RunReport(console=console, options=options, output=output, pipeline=pipeline, file=None)
     console.fail = report.tell_unstarted

@@ -43,6 +43,11 @@ class StopRequest:
                 signal.signal(number, self._interrupt)
         threading.Thread(target=self._watch, args=(reading,), name="rapidbyte signals", daemon=True).start()
 
+    def retire(self) -> None:
+        """The outcome is told: nothing is left to stop, and nothing shall be told of the end of the process."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
     def take_over(self, told: Callable[[str], None]) -> threading.Event:
         """From now on the first signal sets the event that is returned, and is told; nothing is raised."""
         self._told = told

@@ -131,13 +131,18 @@ def as_size(value: Any) -> int:
     return min(int(found[1]) * UNITS[(found[2] or "b").lower()], NO_BOUND)
 
 
+def seconds_of(text: str) -> float | None:
+    """Seconds, from `90s`, `10m` or `1h`; a bare number is seconds. None where it is no duration."""
+    found = _DURATION.match(text.strip())
+    return None if found is None else float(found[1]) * SECONDS[found[2] or "s"]
+
+
 def as_duration(value: Any) -> float:
     """Seconds, from `90s`, `10m` or `1h`; a bare number is seconds."""
     scalar = _scalar(value)
-    found = _DURATION.match(scalar.text.strip())
-    if found is None:
+    seconds = seconds_of(scalar.text)
+    if seconds is None:
         raise fault(f"a duration is due here, not `{shown(scalar.written)}`", "write it as 90s, 10m or 1h")
-    seconds = float(found[1]) * SECONDS[found[2] or "s"]
     if not 0 < seconds <= LONGEST_SECONDS:
         raise fault("a duration must be more than 0 and at most 576h")
     return seconds

@@ -14,7 +14,7 @@ from rapidbyte import __version__, wiring
 from rapidbyte.cli import answer, hoisted
 from rapidbyte.cli.bench import parse_workers
 from rapidbyte.cli.console import Console
-from rapidbyte.cli.options import parse_overrides
+from rapidbyte.cli.options import parse_deadline, parse_overrides
 from rapidbyte.errors import ConfigError
 from rapidbyte.plan import CheckItem, CheckReport
 from tests import fakes
@@ -258,3 +258,35 @@ def test_errors_are_objects_with_log_format_json(capsys: pytest.CaptureFixture[s
     document = json.loads(line)
     assert (document["level"], document["exit_code"], document["error"]["category"]) == ("error", 2, "config")
     assert any(problem.startswith(f"{path}:4:3: ") for problem in document["problems"])
+
+
+def test_a_defect_that_cannot_be_told_is_told_plainly(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Building the result of a defect fails as well: one line, exit 70, both tracebacks in the file."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def broken(*_: object, **__: object) -> None:
+        raise LookupError("x")
+
+    monkeypatch.setattr("rapidbyte.report.document.failed_before_start", broken)
+    assert call("run", str(tmp_path / "none.yaml")) == 70
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("error: rapidbyte has a defect: LookupError; the details are in ")
+    assert err.count("\n") == 1
+    details = err.removeprefix("error: rapidbyte has a defect: LookupError; the details are in ").partition(";")[0]
+    assert Path(details).read_text().count("LookupError: x") == 2
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1m", "577h", ""])
+def test_a_deadline_that_is_none_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Before anything is read."""
+    assert call("run", "p.yaml", "--deadline", text) == 2
+    assert "--deadline takes a duration" in capsys.readouterr().err
+
+
+def test_a_deadline_is_seconds() -> None:
+    """With the units of the file."""
+    assert [parse_deadline(text) for text in (None, "90", "90s", "30m", "2h")] == [None, 90.0, 90.0, 1800.0, 7200.0]

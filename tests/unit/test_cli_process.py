@@ -125,6 +125,43 @@ def test_a_signal_ends_any_other_command_with_7(pipeline: str, number: signal.Si
     assert err.startswith(f"error: stopped by {number.name}\n")
 
 
+def test_ctrl_c_while_modules_are_imported_is_one_line() -> None:
+    """Before anybody answers signals: no traceback, exit 7."""
+    program = (
+        "import sys, threading\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'rapidbyte.cli.console':\n"
+        "            print('importing', file=sys.stderr, flush=True)\n"
+        "            threading.Event().wait()\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from rapidbyte.cli import main\n"
+        "main()\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    STARTED.append(subprocess.Popen([sys.executable, "-c", program, "init"], cwd=ROOT, text=True, **pipes))  # type: ignore[call-overload]
+    process = STARTED[-1]
+    assert next_line(process) == "importing\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (7, "", "error: stopped by SIGINT\n")
+
+
+def test_a_second_signal_leaves_no_draft_of_the_result(pipeline: str, tmp_path: Path) -> None:
+    """`--result` has made sure of the place, and has left nothing there."""
+    place = tmp_path / "result.json"
+    process = start(
+        *("run", pipeline, "--workers", "1", "--result", str(place)),
+        scripts='{("orders", 0): Script(before=for_ever)}',
+    )
+    assert next_line(process) == "reading\n"
+    process.send_signal(signal.SIGTERM)
+    assert next_line(process) == "warning: SIGTERM: stopping; a second one leaves at once\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
+
+
 def test_an_ignored_signal_stays_ignored(pipeline: str) -> None:
     """As nohup and `&` in a script want it."""
     process = start("check", pipeline, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
