@@ -15,7 +15,7 @@ from rapidbyte.errors import ContractError, InternalError
 from rapidbyte.metrics import ReadTimes, WorkTimes
 from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
 from rapidbyte.partition import Partition
-from rapidbyte.spec import Connection
+from rapidbyte.spec import Connection, OnDuplicateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,16 @@ class ReplaceFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergeFacts:
+    """Which of several rows of one key an upsert takes."""
+
+    order: tuple[str, ...] = ()
+    """Cursor and tie-breaker: the row with the greatest ones counts. Empty: no row is the greater."""
+    on_duplicate_key: OnDuplicateKey = "fail"
+    """For rows of which none is the greater."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeFacts:
     """What an earlier run of the same load has committed. Empty for a load that begins."""
 
@@ -122,6 +132,8 @@ class WriteContract:
     """The lease's token: when another run has a higher one, this load is not published."""
     bounds: CursorBounds | None = None
     """An incremental load's; the stream's cursor is moved to `high` when it is published."""
+    merge: MergeFacts | None = None
+    """None but for an upsert, whose key is `primary_key`."""
     index_definitions: tuple[str, ...] = ()
     """The source's indexes, which a created target gets with `indexes: source`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rapidbyte.contract import FlushSettings, ReplaceFacts
+from rapidbyte.contract import FlushSettings, MergeFacts, ReplaceFacts
 from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.model import (
     Column,
@@ -90,6 +90,8 @@ class StreamPlan:
     columns: tuple[ColumnPlan, ...]
     primary_key: tuple[str, ...]
     replace: ReplaceFacts
+    merge: MergeFacts | None = None
+    """None but for an upsert."""
     statements: tuple[str, ...]
     """Every DDL statement, in order, as SQL text; `{load}` stands for the load id."""
     schema_changes: tuple[SchemaChange, ...] = ()

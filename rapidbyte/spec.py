@@ -12,6 +12,7 @@ from rapidbyte.cursor import CursorLag, NullCursor
 from rapidbyte.model import Secret, SyncMode, WriteMode
 
 ReplaceStrategy = Literal["auto", "swap", "in_place"]
+OnDuplicateKey = Literal["fail", "any"]
 FileFormat = Literal["csv", "parquet"]
 NewColumnPolicy = Literal["add", "ignore", "fail"]
 RemovedColumnPolicy = Literal["ignore", "fail"]
@@ -77,6 +78,8 @@ class StreamSpec:
     write_mode: WriteMode | None = None
     primary_key: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    on_duplicate_key: OnDuplicateKey = "fail"
+    """Two rows of one key in an upsert, and no cursor that tells which one counts."""
     min_rows: int | None = None
     allow_lossy: tuple[str, ...] = ()
     indexes: Literal["none", "source"] = "none"

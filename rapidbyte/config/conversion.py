@@ -114,6 +114,7 @@ def _stream(stream: PostgresStream | FilesStream) -> StreamSpec:
         target=stream.target,
         write_mode=stream.write_mode,
         primary_key=stream.primary_key,
+        on_duplicate_key=stream.on_duplicate_key,
         exclude=stream.exclude if is_table else (),
         min_rows=stream.min_rows,
         allow_lossy=stream.allow_lossy,

@@ -41,7 +41,7 @@ from rapidbyte.config.scalars import (
 )
 from rapidbyte.cursor import NullCursor
 from rapidbyte.model import SyncMode, WriteMode
-from rapidbyte.spec import MEGABYTE, NullabilityPolicy, ReplaceStrategy, TypeChangePolicy
+from rapidbyte.spec import MEGABYTE, NullabilityPolicy, OnDuplicateKey, ReplaceStrategy, TypeChangePolicy
 
 Word = BeforeValidator(as_word)
 SslMode = Annotated[Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], Word]
@@ -215,10 +215,10 @@ class StreamKeys(Section, frozen=True):
         description="Table to write, as table or schema.table, parted at the first dot. With a pattern it holds a `*`, "
         "which stands for the table's name. Default: the stream's own name.",
     )
-    write_mode: Annotated[WriteMode, Word, AfterValidator(not_yet("upsert"))] | None = Field(
-        default=None, description="Overrides the destination's."
+    write_mode: Annotated[WriteMode, Word] | None = Field(default=None, description="Overrides the destination's.")
+    primary_key: Names = Field(
+        default=(), description="Overrides the destination's. An upsert without either takes the source's primary key."
     )
-    primary_key: Names = Field(default=(), description="Overrides the destination's.")
     min_rows: Count | None = Field(default=None, description="The load fails when the source has fewer rows.")
     allow_lossy: Names = Field(default=(), description="Columns whose values may change in a conversion.")
     cursor_field: Identifier | None = Field(
@@ -239,8 +239,10 @@ class StreamKeys(Section, frozen=True):
         description="How far below the cursor an increment begins, to read late rows again; needs `write_mode: "
         "upsert`. A number for numeric cursors.",
     )
-    on_duplicate_key: Annotated[Text, AfterValidator(only("fail"))] = Field(
-        default="fail", description=f"What to do with two rows of one key in an upsert. Other values: {NOT_YET.lower()}"
+    on_duplicate_key: Annotated[OnDuplicateKey, Word] = Field(
+        default="fail",
+        description="Two rows of one key in an upsert, of which no cursor is the greater: the load fails, or `any` of "
+        "them is taken.",
     )
     infer: Annotated[Text, AfterValidator(only())] | None = Field(
         default=None, description=f"How types of a file's columns are inferred. {NOT_YET}"
@@ -396,9 +398,9 @@ class Destination(Section, frozen=True):
 
     use: Annotated[Literal["postgres", "dest-postgres"], Word] = Field(description="The connector.")
     config: DestinationKeys = Field(description="The connector's own keys.")
-    write_mode: Annotated[WriteMode, Word, AfterValidator(not_yet("upsert"))] = Field(
+    write_mode: Annotated[WriteMode, Word] = Field(
         default="append",
-        description="`append` adds rows, `replace` swaps the whole content. `upsert` is not available in this version.",
+        description="`append` adds rows, `replace` swaps the whole content, `upsert` updates and adds by key.",
     )
     primary_key: Names = Field(default=(), description="Key columns of every stream that names none.")
     replace_strategy: Annotated[ReplaceStrategy, Word] = Field(

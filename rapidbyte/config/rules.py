@@ -47,6 +47,7 @@ def check_rules(sections: Sections) -> Iterator[Finding]:
     for position, stream in sections.streams:
         path: Path = ("source", "streams", position)
         yield from _keys_in_columns(stream, sections.destination, path)
+        yield from _write_mode(stream, sections.destination, path)
         yield from check_cursor(stream, sections.destination, path)
         yield from _own_name_as_target(stream, path)
         if isinstance(stream, PostgresStream):
@@ -99,6 +100,12 @@ def _keys_in_columns(stream: Stream, destination: Destination | None, path: Path
     unknown = [name for name in stream.allow_lossy if name not in stream.columns]
     if unknown:
         yield Finding(path=(*path, "allow_lossy"), message=f"`columns` lacks {', '.join(unknown)}")
+
+
+def _write_mode(stream: Stream, destination: Destination | None, path: Path) -> Iterator[Finding]:
+    mode = stream.write_mode or (destination.write_mode if destination is not None else None)
+    if "on_duplicate_key" in stream.model_fields_set and mode not in (None, "upsert"):
+        yield Finding(path=(*path, "on_duplicate_key"), message="`on_duplicate_key` is a key of `write_mode: upsert`")
 
 
 def _own_name_as_target(stream: Stream, path: Path) -> Iterator[Finding]:

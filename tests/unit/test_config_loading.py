@@ -187,8 +187,8 @@ BAD: list[tuple[str, str, str]] = [
     ("    - name: orders", f"    - {{{BY_ID}, cursor_lag: @@99999h}}", "a lag must be at most ten years"),
     ("    - name: orders", f"    - {{{BY_ID}, null_cursor: @@drop}}", "`drop` is not one of fail, skip, always"),
     # what comes later is refused, never ignored
-    ("  write_mode: append", "  write_mode: @@upsert", "`upsert` is not available in this version"),
-    ("    - name: orders", "    - {name: a, write_mode: @@upsert}", "`upsert` is not available in this version"),
+    ("    - name: orders", "    - {name: a, on_duplicate_key: @@any}", "`on_duplicate_key` is a key of `write_mode: upsert`"),
+    ("    - name: orders", "    - {name: a, on_duplicate_key: @@last}", "`last` is not one of fail, any"),
     ("    - name: orders", "    - {name: a, sync_mode: @@cdc}", "`cdc` is not available in this version"),
     ("  write_mode: append", "  on_data_error: @@dlq", "`dlq` is not available in this version"),
     ("  write_mode: append", "  schema_evolution: {type_change: @@null}", "`null` is not available in this version"),
@@ -306,7 +306,7 @@ source:
 destination:
   use: postgres
   config: {}
-  write_mode: upsert
+  on_data_error: dlq
 """
     path = write(tmp_path, text)
     error = refusal(path, env={}, overrides=[("resources.nope", "1")])
@@ -320,7 +320,7 @@ destination:
             f"  {path}:8:44: `columns` lacks the primary key's id (add it to `columns`)",
             f"  {path}:9:14: a stream of this name stands at position 0 already (give each stream its own name; `query` streams may have any)",
             f"  {path}:10:8: unknown key `nmae` (did you mean `name`?)",
-            f"  {path}:14:15: `upsert` is not available in this version",
+            f"  {path}:14:18: `dlq` is not available in this version",
             "  --set resources.nope: unknown key `nope` (known keys: parallelism, max_memory, max_batch_bytes, checkpoint_interval_bytes, checkpoint_interval_rows, checkpoint_interval_seconds, max_retries, max_inflight_batches, compression, autotune)",
         ]
     )
@@ -329,7 +329,7 @@ destination:
         "source.streams[0].primary_key",
         "source.streams[1].name",
         "source.streams[2].nmae",
-        "destination.write_mode",
+        "destination.on_data_error",
         "resources.nope",
     ]
 

@@ -4,7 +4,8 @@
     the target is the one that was prepared for (D14)
     receipts, stage and the engine's own count agree (an unlogged stage is empty after a crash of the server)
     guards: min_rows, checksum
-    apply: rename, swap, in_place, insert
+    an upsert has one row of each key
+    apply: rename, swap, in_place, insert, merge
     the ledger says so, the workers' grants are gone
 
 Until the stage is complete with all that it will need, no lock is held on the target.
@@ -19,7 +20,7 @@ from functools import partial
 import psycopg
 
 from rapidbyte.contract import LoadReceipts, WriteContract
-from rapidbyte.destinations.postgres import ddl, ledger, locks, workers
+from rapidbyte.destinations.postgres import ddl, ledger, locks, merge, workers
 from rapidbyte.destinations.postgres.guards import (
     compare_checksum,
     require_complete,
@@ -80,6 +81,8 @@ def publish(
     require_min_rows(contract, row_count)
     digest = compare_checksum(connection, contract, stage, expected_checksum) if checksum else None
     behind = sequences_behind(connection, contract, facts, stage)
+    settled = merge.settle_keys(connection, contract, stage, row_count)
+    row_count = settled.rows
     applied = _apply(connection, contract, facts, stage, row_count, patience_s)
     failpoint("pub.inserted")
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -91,7 +94,7 @@ def publish(
         load_id=contract.load_id,
         publish=applied.method,
         rows=row_count,
-        warnings=(*applied.warnings, *behind),
+        warnings=(*settled.warnings, *applied.warnings, *behind),
         checksum=digest,
     )
 

@@ -453,6 +453,7 @@ class PostgresLeader:
             write_mode=stream.write_mode,
             publish=stream.publish,
             primary_key=stream.primary_key,
+            merge=stream.merge,
             copy=CopyTarget(
                 load_id=load_id,
                 pipeline=self._spec.pipeline,
@@ -501,7 +502,7 @@ class PostgresLeader:
             stream=contract.stream,
             table=str(contract.target),
             commit_state="after_commit_unknown",
-            safe_to_retry=contract.write_mode == "replace",
+            safe_to_retry=contract.write_mode != "append",
             afterwards=f"{contract.target} is as it was, or holds the whole load; nothing in between.",
         )
 

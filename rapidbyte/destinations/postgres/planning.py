@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from rapidbyte.contract import ReplaceFacts
+from rapidbyte.contract import MergeFacts, ReplaceFacts
 from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedType, name_fault, plan_columns
 from rapidbyte.destinations.postgres.indexes import source_indexes
@@ -13,11 +13,17 @@ from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publis
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
+from rapidbyte.pg.types import base_name
 from rapidbyte.plan import ColumnPlan, SchemaChange, StreamPlan, StreamShape
 from rapidbyte.spec import DestinationSpec, StreamSpec
 
 PLACEHOLDER = "{load}"
 """Stands for the load id in statements that are printed before there is one."""
+
+WITHOUT_EQUALITY = frozenset(
+    {"json", "xml", "point", "polygon", "path", "box", "circle", "line", "lseg", "pg_snapshot", "txid_snapshot"}
+)
+"""Built-in types that no B-tree can order: they have no equality, or one that is not that of the values."""
 
 MAX_COLUMNS = 1600
 """PostgreSQL's limit for a table (54011)."""
@@ -56,7 +62,6 @@ def require_supported(spec: StreamSpec, destination: DestinationSpec) -> WriteMo
     """The stream's write mode. Raises ConfigError for what this version does not do."""
     mode = spec.write_mode or destination.write_mode
     asked = {
-        "write_mode: upsert": mode == "upsert",
         f"sync_mode: {spec.sync_mode}": spec.sync_mode != "full_refresh",
         "schema_evolution: type_change: null": destination.schema_policy.type_change == "null",
     }
@@ -65,7 +70,7 @@ def require_supported(spec: StreamSpec, destination: DestinationSpec) -> WriteMo
         raise ConfigError(
             f"stream {spec.name}: {', '.join(refused)} is not supported by this version",
             code="not_supported_yet",
-            hint="append and replace of a full refresh are",
+            hint="append, replace and upsert of a full refresh are",
             stream=spec.name,
         )
     return mode
@@ -99,6 +104,31 @@ def primary_key_of(shape: StreamShape, destination: DestinationSpec) -> tuple[st
     return key
 
 
+def merge_facts(spec: StreamSpec) -> MergeFacts:
+    """Which of several rows of one key counts in an upsert."""
+    order = tuple(name for name in (spec.cursor_field, spec.tie_breaker_field) if name is not None)
+    return MergeFacts(order=order, on_duplicate_key=spec.on_duplicate_key)
+
+
+def require_merge_key(shape: StreamShape, key: tuple[str, ...], drift: Drift) -> None:
+    """Refuses an upsert without a key, or with one that is not loaded or has no equality (A6)."""
+    types = {column.target.name: column.target.type for column in drift.columns}
+    incomparable = [name for name in key if name in types and base_name(types[name]) in WITHOUT_EQUALITY]
+    absent = [name for name in key if name not in types]
+    if not key:
+        what, hint = "has no key to upsert by", "name it in `primary_key`"
+    elif absent:
+        what, hint = f"does not load {', '.join(absent)}, of its key", "the target computes it, or lacks it"
+    elif incomparable:
+        what = (
+            f"cannot be upserted by {', '.join(incomparable)}: its type {types[incomparable[0]].name} has no equality"
+        )
+        hint = "choose another `primary_key`"
+    else:
+        return
+    raise ConfigError(f"stream {shape.spec.name} {what}", code="key_unusable", hint=hint, stream=shape.spec.name)
+
+
 def decide_stream(
     order: int,
     shape: StreamShape,
@@ -120,6 +150,7 @@ def decide_stream(
     stream_key = primary_key_of(shape, destination)
     arriving = {column.name for column in shape.columns}
     created_key = stream_key or (shape.primary_key if set(shape.primary_key) <= arriving else ())
+    upserts = mode == "upsert"
     drift = plan_columns(
         shape.columns,
         stream=spec.name,
@@ -131,6 +162,8 @@ def decide_stream(
         conversion=conversion,
     )
     _require_column_count(spec, facts, drift)
+    if upserts:
+        require_merge_key(shape, created_key, drift)
     carried = frozenset(column.target.name for column in drift.columns)
     choice = choose_publish(
         facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried, readers=readers
@@ -144,11 +177,16 @@ def decide_stream(
         publish_reason=choice.reason,
         wire=choose_wire(shape, drift.columns),
         columns=drift.columns,
-        primary_key=stream_key if facts.exists else created_key,
+        primary_key=stream_key if facts.exists and not upserts else created_key,
+        merge=merge_facts(spec) if upserts else None,
         replace=ReplaceFacts(
             target_exists=facts.exists,
             target_oid=facts.oid,
-            key=key_for(facts=facts, stream_key=stream_key, carried=carried) if facts.exists else (),
+            key=created_key
+            if upserts
+            else key_for(facts=facts, stream_key=stream_key, carried=carried)
+            if facts.exists
+            else (),
             min_rows=spec.min_rows,
         ),
         statements=(),
@@ -254,7 +292,7 @@ def _warnings(facts: TargetFacts, choice: PublishChoice) -> tuple[str, ...]:
             f"publication {', '.join(facts.publications_of_all)} publishes every table, those of schema"
             f" {ledger.SCHEMA} too: its subscribers need them, or must leave them out"
         )
-    writes_rows = facts.exists and choice.method in ("in_place", "insert")
+    writes_rows = facts.exists and choice.method in ("in_place", "insert", "merge")
     if writes_rows and facts.triggers:
         found.append(f"triggers of {facts.name} will fire: {', '.join(facts.triggers)}")
     if writes_rows and facts.rules:

@@ -28,6 +28,7 @@ _LEDGER: tuple[tuple[QualifiedName, tuple[LiteralString, ...]], ...] = (
 
 _NEEDED: dict[str, tuple[LiteralString, ...]] = {
     "insert": ("INSERT",),
+    "merge": ("SELECT", "INSERT", "UPDATE"),
     "in_place": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 """What a publish method needs of a target that exists."""

@@ -4,6 +4,7 @@ rename    the stage becomes the target                  no target, or an empty o
 swap      likewise, after it was given all that hangs on the old table
 in_place  the target's rows are changed                 replace, where something cannot be given to another table
 insert    the stage's rows are added                    append
+merge     rows of known keys are updated, others added  upsert
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def choose_publish(
     """
     if not facts.exists:
         return _for_new(facts)
+    if write_mode == "upsert":
+        return PublishChoice(method="merge", reason="upsert into an existing table")
     obstacles = (
         *(f"stream {name} of the same run reads it" for name in dict.fromkeys(readers)),
         *swap_obstacles(facts, carried),

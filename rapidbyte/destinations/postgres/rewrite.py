@@ -1,4 +1,4 @@
-"""Writes the stage's rows into a target that stays: insert and in_place. In the leader's publishing transaction.
+"""Writes the stage's rows into a target that stays: insert, in_place, merge. In the leader's publishing transaction.
 
 What triggers, rules or policies keep away is noticed: the rows are counted.
 """
@@ -66,6 +66,8 @@ def write_rows(
     connection.execute("SET LOCAL search_path TO DEFAULT")
     if method == "insert":
         insert_rows(connection, contract, move, row_count)
+    elif method == "merge":
+        merge_rows(connection, contract, move, facts)
     else:
         warnings += replace_rows(connection, contract, move, facts, row_count)
     connection.execute(ddl.drop_table(move.stage))
@@ -130,6 +132,19 @@ def replace_rows(
     return tuple(warnings)
 
 
+def merge_rows(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
+    """Updates the rows whose key is known and whose bytes differ, and adds the others. One row of the stage a key.
+
+    No unique index is needed. What the stream does not carry keeps its value, or takes its default.
+    """
+    connection.execute(ddl.analyze(move.stage))
+    expected = count(connection, rows.count_new(move)) if facts.triggers or facts.rules else None
+    _update_changed(connection, contract, move, facts)
+    inserted = connection.execute(rows.insert_new(move)).rowcount
+    if expected is not None and inserted != expected:
+        raise _swallowed(contract, "inserted", inserted, expected)
+
+
 def _require_usable_key(connection: PgConnection, contract: WriteContract, move: RowMove) -> None:
     nulls = count(connection, rows.count_null_keys(move.source, move.key))
     twice = count(connection, rows.count_duplicate_keys(move.source, move.key)) if not nulls else 0
@@ -155,12 +170,16 @@ def _holds_bad_keys(connection: PgConnection, move: RowMove) -> bool:
 def _write_differences(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
     connection.execute(rows.delete_gone(move))
     failpoint("pub.deleted")
+    _update_changed(connection, contract, move, facts)
+    connection.execute(rows.insert_new(move))
+
+
+def _update_changed(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
     watched = bool(facts.triggers or facts.rules)
     expected = count(connection, rows.count_changed(move)) if watched else None
     written = _update(connection, move, facts)
     if expected is not None and written != expected:
         raise _swallowed(contract, "updated", written, expected)
-    connection.execute(rows.insert_new(move))
 
 
 def _update(connection: PgConnection, move: RowMove, facts: TargetFacts) -> int:

@@ -123,6 +123,13 @@ def delete_gone(move: RowMove) -> sql.Composed:
     )
 
 
+def count_new(move: RowMove) -> sql.Composed:
+    """Rows of the stage whose key the target does not have."""
+    return sql.SQL("SELECT pg_catalog.count(*) FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})").format(
+        move.source, move.relation, _matches(move.key)
+    )
+
+
 def _changed(move: RowMove) -> sql.Composed:
     return sql.SQL("{} AND {}").format(_matches(move.key), _differs(move.compared))
 
@@ -185,3 +192,37 @@ def count_duplicate_keys(relation: sql.Composable, key: tuple[str, ...]) -> sql.
 def greatest(relation: sql.Composable, column: str) -> sql.Composed:
     """The greatest value of an integer column."""
     return sql.SQL("SELECT pg_catalog.max({}) FROM {}").format(sql.Identifier(column), relation)
+
+
+def delete_outranked(relation: sql.Composable, key: tuple[str, ...], order: tuple[str, ...]) -> sql.Composed:
+    """Of the rows of each key those stay whose `order` columns are the greatest; NULL is the least of all.
+
+    Run under `search_path = pg_catalog`: the sort takes each type's own default order.
+    """
+    return _delete_ranked(
+        relation,
+        sql.SQL("pg_catalog.rank() OVER (PARTITION BY {} ORDER BY {})").format(
+            names(key),
+            sql.SQL(", ").join(sql.SQL("{} DESC NULLS LAST").format(sql.Identifier(name)) for name in order),
+        ),
+    )
+
+
+def delete_repeated(relation: sql.Composable, key: tuple[str, ...]) -> sql.Composed:
+    """Of the rows of each key any one stays."""
+    return _delete_ranked(relation, sql.SQL("pg_catalog.row_number() OVER (PARTITION BY {})").format(names(key)))
+
+
+def _delete_ranked(relation: sql.Composable, standing: sql.Composable) -> sql.Composed:
+    return sql.SQL(
+        "DELETE FROM {} AS s USING (SELECT ctid AS place, {} AS standing FROM {}) AS r"
+        " WHERE s.ctid OPERATOR(pg_catalog.=) r.place AND r.standing OPERATOR(pg_catalog.>) 1"
+    ).format(relation, standing, relation)
+
+
+def repeated_keys(relation: sql.Composable, key: tuple[str, ...], limit: int) -> sql.Composed:
+    """The first few keys that come more than once, as text."""
+    return sql.SQL(
+        "SELECT ROW({})::pg_catalog.text FROM {} GROUP BY {} HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1"
+        " ORDER BY {} LIMIT {}"
+    ).format(names(key), relation, names(key), names(key), sql.Literal(limit))
