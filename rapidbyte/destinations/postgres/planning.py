@@ -150,7 +150,8 @@ def decide_stream(
     stream_key = primary_key_of(shape, destination)
     arriving = {column.name for column in shape.columns}
     created_key = stream_key or (shape.primary_key if set(shape.primary_key) <= arriving else ())
-    upserts = mode == "upsert"
+    # An upsert's key is its own in every target; otherwise a target that is there keeps the key that it has.
+    own_key = created_key if mode == "upsert" else stream_key
     drift = plan_columns(
         shape.columns,
         stream=spec.name,
@@ -162,8 +163,8 @@ def decide_stream(
         conversion=conversion,
     )
     _require_column_count(spec, facts, drift)
-    if upserts:
-        require_merge_key(shape, created_key, drift)
+    if mode == "upsert":
+        require_merge_key(shape, own_key, drift)
     carried = frozenset(column.target.name for column in drift.columns)
     choice = choose_publish(
         facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried, readers=readers
@@ -177,24 +178,21 @@ def decide_stream(
         publish_reason=choice.reason,
         wire=choose_wire(shape, drift.columns),
         columns=drift.columns,
-        primary_key=stream_key if facts.exists and not upserts else created_key,
-        merge=merge_facts(spec) if upserts else None,
-        replace=ReplaceFacts(
-            target_exists=facts.exists,
-            target_oid=facts.oid,
-            key=created_key
-            if upserts
-            else key_for(facts=facts, stream_key=stream_key, carried=carried)
-            if facts.exists
-            else (),
-            min_rows=spec.min_rows,
-        ),
+        primary_key=own_key if facts.exists else created_key,
+        merge=merge_facts(spec) if mode == "upsert" else None,
+        replace=_replace_facts(spec, facts, key_for(facts=facts, stream_key=own_key, carried=carried)),
         statements=(),
         schema_changes=_changes(facts, drift),
         lossy_columns=drift.lossy_columns,
         warnings=(*shape.warnings, *drift.warnings, *_warnings(facts, choice)),
     )
     return replace(plan, statements=_statements(plan, facts, drift))
+
+
+def _replace_facts(spec: StreamSpec, facts: TargetFacts, key: tuple[str, ...]) -> ReplaceFacts:
+    return ReplaceFacts(
+        target_exists=facts.exists, target_oid=facts.oid, key=key if facts.exists else (), min_rows=spec.min_rows
+    )
 
 
 def _require_column_count(spec: StreamSpec, facts: TargetFacts, drift: Drift) -> None:
