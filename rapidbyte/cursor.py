@@ -11,9 +11,8 @@ exclusive, to `high`, inclusive: `high` is a value that was there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from rapidbyte.errors import ConfigError
 
@@ -177,33 +176,3 @@ def plan_warnings(plan: CursorPlan) -> tuple[str, ...]:
     if plan.nulls == "skip" and plan.column.nullable:
         found.append(f"rows whose {plan.field} is NULL are left out")
     return tuple(found)
-
-
-def bounds_to_json(bounds: CursorBounds) -> dict[str, Any]:
-    """The bounds as a JSON object, for the ledger. Warnings belong to a run and are left out."""
-    return {key: value for key, value in asdict(bounds).items() if key != "warnings"}
-
-
-def bounds_from_json(document: Mapping[str, Any]) -> CursorBounds:
-    """What `bounds_to_json` wrote. Raises ConfigError for a document that is not of its kind."""
-    try:
-        bounds = CursorBounds(**document)
-    except TypeError as error:
-        raise unreadable("bounds") from error
-    require_cursor_type(bounds.type)
-    return bounds
-
-
-def require_cursor_type(name: str) -> None:
-    """Raises ConfigError for a type that is no cursor's. What comes out of the ledger is not trusted (G2)."""
-    if name not in CURSOR_TYPES:
-        raise unreadable("a cursor's type")
-
-
-def unreadable(what: str) -> ConfigError:
-    """The error of a ledger that holds something else than what rapidbyte wrote."""
-    return ConfigError(
-        f"the ledger holds {what} that this version cannot read",
-        code="ledger_unreadable",
-        hint="use the version of rapidbyte that began the load, or drop it with `rapidbyte gc`",
-    )

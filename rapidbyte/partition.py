@@ -3,13 +3,16 @@
 The interval rule lives here and nowhere else: every range is half-open, `low <= x < high`; a bound
 that is None is open. Every row of a stream is in exactly one partition of the list that
 `ctid_ranges`, `key_ranges` return: the first range has no low bound, the last no high bound, and
-NULL keys are the business of exactly one partition.
+NULL keys are the business of exactly one partition. The ranges of an increment are half-open between
+them, too; at their outer ends they are as its bounds say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.model import QualifiedName
 
 
@@ -53,7 +56,27 @@ class FileRange:
     """Tells the file from a later one of the same name."""
 
 
-PartitionRange = Whole | CtidRange | KeyRange | FileRange
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorRange:
+    """Part of an increment: rows by the value of its cursor. Later runs can name it again, and find the same rows.
+
+    Bounds are the source server's text, which the source alone compares.
+    """
+
+    column: str
+    type: str
+    """One of `cursor.CURSOR_TYPES`."""
+    low: str | None
+    """None: from the beginning."""
+    low_inclusive: bool
+    high: str | None
+    """None: no value at all, NULLs only."""
+    high_inclusive: bool
+    with_nulls: bool = False
+    """Rows whose cursor is NULL are here, too. True for one of an increment at the most."""
+
+
+PartitionRange = Whole | CtidRange | KeyRange | FileRange | CursorRange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +90,7 @@ class Partition:
 
 def can_be_named_again(part: PartitionRange) -> bool:
     """Whether the range holds the same rows in a later run, so that a load can be resumed. Heap blocks do not."""
-    return isinstance(part, FileRange) and part.fingerprint is not None
+    return isinstance(part, CursorRange) or (isinstance(part, FileRange) and part.fingerprint is not None)
 
 
 def ctid_ranges(relation: QualifiedName, *, blocks: int, blocks_per_range: int) -> tuple[CtidRange, ...]:
@@ -99,4 +122,26 @@ def key_ranges(column: str, *, minimum: int | None, maximum: int | None, count: 
     return tuple(
         KeyRange(column=column, low=low, high=high, with_nulls=low is None)
         for low, high in zip([None, *inner], [*inner, None], strict=True)
+    )
+
+
+def cursor_ranges(bounds: CursorBounds, inner: Sequence[str]) -> tuple[CursorRange, ...]:
+    """An increment, parted at these values: at least one range; NULLs, where they belong to it, are in the first.
+
+    `inner` are distinct values in the server's order, each of them in the increment and the least value not among
+    them. A value belongs to the range that begins with it, so rows with equal cursors are never parted (E3).
+    """
+    lows = [(bounds.low, bounds.low_inclusive), *((value, True) for value in inner)]
+    highs = [*((value, False) for value in inner), (bounds.high, bounds.high_inclusive)]
+    return tuple(
+        CursorRange(
+            column=bounds.field,
+            type=bounds.type,
+            low=low,
+            low_inclusive=low_inclusive,
+            high=high,
+            high_inclusive=high_inclusive,
+            with_nulls=bounds.with_nulls and place == 0,
+        )
+        for place, ((low, low_inclusive), (high, high_inclusive)) in enumerate(zip(lows, highs, strict=True))
     )

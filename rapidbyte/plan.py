@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rapidbyte.contract import FlushSettings, MergeFacts, ReplaceFacts
+from rapidbyte.cursor import CursorColumn, CursorPlan
 from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.model import (
     Column,
@@ -52,6 +53,8 @@ class StreamShape:
     """`pg_get_indexdef` of the source's indexes, for `indexes: source`."""
     types: tuple[TypeDefinition, ...] = ()
     """The columns' types that are not built in; `oid` is the one of `Column.type`."""
+    cursor: CursorColumn | None = None
+    """What `cursor_field` names."""
     warnings: tuple[str, ...] = ()
 
 
@@ -94,6 +97,8 @@ class StreamPlan:
     """None but for an upsert."""
     statements: tuple[str, ...]
     """Every DDL statement, in order, as SQL text; `{load}` stands for the load id."""
+    cursor: CursorPlan | None = None
+    """How it is read; None for a stream that is read as a whole."""
     schema_changes: tuple[SchemaChange, ...] = ()
     lossy_columns: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

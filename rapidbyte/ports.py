@@ -97,8 +97,10 @@ class WritePartition(Protocol):
 class Snapshot(Protocol):
     """One consistent view of the source, held open until every partition is read."""
 
-    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
-        """Every row of the stream in exactly one of them. At least one."""
+    def partitions(
+        self, stream: StreamPlan, partition_bytes: int, bounds: CursorBounds | None = None
+    ) -> tuple[Partition, ...]:
+        """Every row of the stream, or of the increment, in exactly one of them. At least one."""
         ...
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
@@ -109,8 +111,8 @@ class Snapshot(Protocol):
         """Whether partitions that an earlier run was given hold the same rows now: its load can be continued."""
         ...
 
-    def checksum(self, stream: StreamPlan) -> str | None:
-        """Order-free checksum of the stream's rows; None where the source cannot compute one."""
+    def checksum(self, stream: StreamPlan, bounds: CursorBounds | None = None) -> str | None:
+        """Order-free checksum of the stream's rows, or the increment's; None where the source cannot compute one."""
         ...
 
     def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
@@ -135,6 +137,17 @@ class Source(Protocol):
 
     def discover(self) -> tuple[StreamShape, ...]:
         """All that could be loaded, with columns, keys and estimates."""
+        ...
+
+    def bounds(
+        self, streams: tuple[StreamPlan, ...], stored: Mapping[str, StoredCursor]
+    ) -> tuple[CursorBounds | None, ...]:
+        """From where to where the increments go, in the streams' order; None for streams that are read as a whole.
+
+        `stored` are the ledger's cursors by stream; one that is not there begins at the beginning. A snapshot that is
+        taken after this returns has every row that lies within these bounds: transactions that could still bring one
+        have ended. Raises SourceError when they do not, ConfigError, DataError (NULL cursors), CancelledError.
+        """
         ...
 
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> AbstractContextManager[Snapshot]:

@@ -113,7 +113,9 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
     from rapidbyte.sources.postgres import PostgresSource
 
     source = replace(spec.source, connection=_resolved(spec.source.connection))
-    return PostgresSource(source, pipeline=spec.pipeline, stop=stop)
+    return PostgresSource(
+        source, pipeline=spec.pipeline, settle_seconds=spec.destination.settle_timeout_seconds, stop=stop
+    )
 
 
 def _leader(spec: PipelineSpec, stop: Stop = never) -> Leader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from rapidbyte.contract import (
     ResumeFacts,
     WriteContract,
 )
-from rapidbyte.cursor import CursorBounds
+from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.model import Column, QualifiedName, Secret, ServerFacts
@@ -152,6 +152,11 @@ class FakeSource:
     def discover(self) -> tuple[StreamShape, ...]:
         return ()
 
+    def bounds(
+        self, streams: tuple[StreamPlan, ...], stored: Mapping[str, StoredCursor]
+    ) -> tuple[CursorBounds | None, ...]:
+        return tuple(None for _ in streams)
+
     @contextmanager
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> Iterator[FakeSource]:
         self.open_snapshots += 1
@@ -160,7 +165,9 @@ class FakeSource:
         finally:
             self.open_snapshots -= 1
 
-    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
+    def partitions(
+        self, stream: StreamPlan, partition_bytes: int, bounds: CursorBounds | None = None
+    ) -> tuple[Partition, ...]:
         return tuple(Partition(stream=stream.name, index=index, range=Whole()) for index in range(self._partitions))
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
@@ -169,7 +176,7 @@ class FakeSource:
     def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
         return self.unchanged
 
-    def checksum(self, stream: StreamPlan) -> str:
+    def checksum(self, stream: StreamPlan, bounds: CursorBounds | None = None) -> str:
         return "checksum of the source"
 
     def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:

@@ -284,6 +284,22 @@ def integer_keys(connection: PgConnection, oids: Sequence[int]) -> dict[int, str
     return dict(rows)
 
 
+def leading_index(connection: PgConnection, oid: int, column: str) -> str | None:
+    """The name of a complete B-tree index of this table whose first column it is; the smallest of them."""
+    row = connection.execute(
+        """
+        SELECT c.relname::text
+        FROM pg_catalog.pg_index i
+             JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+        WHERE i.indrelid = %s AND a.attname = %s AND m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL
+        ORDER BY i.indnatts, c.relname LIMIT 1
+        """,
+        (oid, column),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def index_definitions(connection: PgConnection, oid: int, columns: Sequence[str]) -> tuple[str, ...]:
     """CREATE INDEX for each valid index, but the primary key's, that needs no other columns than these; by name."""
     rows = connection.execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,8 +11,6 @@ from rapidbyte.cursor import (
     CursorColumn,
     CursorLag,
     StoredCursor,
-    bounds_from_json,
-    bounds_to_json,
     plan_cursor,
     plan_warnings,
 )
@@ -95,20 +92,6 @@ def test_the_plan_tells_what_a_cursor_costs_and_misses() -> None:
         deletes.format("code"),
         "rows that come with a code below the stored cursor are not seen: it must only grow",
     )
-
-
-def test_bounds_survive_the_ledger() -> None:
-    """All but the warnings, which belong to a run."""
-    document = json.loads(json.dumps(bounds_to_json(replace(BOUNDS, warnings=("w",)))))
-    assert bounds_from_json(document) == BOUNDS
-
-
-@pytest.mark.parametrize("change", [{"type": "int); drop table t; --"}, {"more": 1}])
-def test_bounds_that_rapidbyte_did_not_write_are_refused(change: dict[str, object]) -> None:
-    """A type out of the ledger is one of the known ones (G2)."""
-    with pytest.raises(ConfigError) as raised:
-        bounds_from_json({**bounds_to_json(BOUNDS), **change})
-    assert raised.value.code == "ledger_unreadable"
 
 
 @pytest.mark.parametrize(

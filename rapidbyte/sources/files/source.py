@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
@@ -60,6 +61,14 @@ class FilesSource:
             found = tuple(file for path in paths for file in find_files(str(path.absolute()), folder))
         return self.describe(tuple(StreamSpec(name=_stem(file), path=file.path) for file in found))
 
+    def bounds(
+        self,
+        streams: tuple[StreamPlan, ...],
+        stored: Mapping[str, StoredCursor],  # noqa: ARG002 - files have no increments
+    ) -> tuple[CursorBounds | None, ...]:
+        """None for each: files are read as a whole."""
+        return tuple(None for _ in streams)
+
     @contextmanager
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> Generator[FilesSnapshot]:
         """The files as `describe` found them. Raises SourceError when one has changed since."""
@@ -99,7 +108,12 @@ class FilesSnapshot:
         self._described = described
         self._stop = stop
 
-    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
+    def partitions(
+        self,
+        stream: StreamPlan,
+        partition_bytes: int,
+        bounds: CursorBounds | None = None,  # noqa: ARG002 - files have no increments
+    ) -> tuple[Partition, ...]:
         """One for each CSV file; Parquet files in ranges of row groups of about `partition_bytes`."""
         found = self._described[stream.name]
         ranges: list[FileRange] = []
@@ -121,7 +135,7 @@ class FilesSnapshot:
         then = {part.range.path: part.range.fingerprint for part in partitions if isinstance(part.range, FileRange)}
         return now == then
 
-    def checksum(self, stream: StreamPlan) -> str | None:  # noqa: ARG002
+    def checksum(self, stream: StreamPlan, bounds: CursorBounds | None = None) -> str | None:  # noqa: ARG002
         """None: only a server can compute the one that the destination computes."""
         return None
 

@@ -23,6 +23,7 @@ from rapidbyte.pg.catalog import (
     find_relations,
     index_definitions,
     integer_keys,
+    leading_index,
     leaves_of,
     locked_relations,
     primary_keys,
@@ -33,6 +34,7 @@ from rapidbyte.pg.catalog import (
 from rapidbyte.pg.definition import MONEY_OIDS, holds_money
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.plan import StreamShape
+from rapidbyte.sources.postgres.cursors import cursor_of
 from rapidbyte.sources.postgres.faults import Fault, fault, key_faults, privilege_faults, projection, refuse
 from rapidbyte.sources.postgres.names import (
     Selected,
@@ -173,7 +175,7 @@ class SourceCatalog:
         )
         if spec.indexes == "source":
             shape = replace(shape, index_definitions=index_definitions(self._connection, relation.oid, names))
-        shape = self._with_types(shape)
+        shape = self._with_cursor(self._with_types(shape), relation.oid)
         if relation.kind != "view" and spec.where is None:
             return shape
         after_from = sql.SQL("{} AS {}").format(quoted(relation.name), sql.Identifier(relation.name.name))
@@ -239,7 +241,7 @@ class SourceCatalog:
                 indexed_key=None,
             ).reason,
         )
-        return self._with_estimate(self._with_types(shape), subquery(query))
+        return self._with_estimate(self._with_cursor(self._with_types(shape), None), subquery(query))
 
     def _with_types(self, shape: StreamShape) -> StreamShape:
         """The shape with the definitions of its types that are not built in."""
@@ -248,6 +250,18 @@ class SourceCatalog:
         rich = {oid for oid, definition in types.items() if holds_money(definition)}
         columns = tuple(replace(column, money=column.money or column.type.oid in rich) for column in shape.columns)
         return replace(shape, columns=columns, types=tuple(types[oid] for oid in sorted(types)))
+
+    def _with_cursor(self, shape: StreamShape, oid: int | None) -> StreamShape:
+        """The shape with what `cursor_field` names; the same shape and faults where it cannot be a cursor (A7)."""
+        field = shape.spec.cursor_field
+        if field is None:
+            return shape
+        cursor, faults = cursor_of(shape)
+        self._faults += faults
+        if cursor is None:
+            return shape
+        index = leading_index(self._connection, oid, field) if oid is not None else None
+        return replace(shape, cursor=replace(cursor, index=index))
 
     def _result_columns(self, found: Sequence[ResultColumn]) -> tuple[CatalogColumn, ...]:
         types = column_types(self._connection, [(column.oid, column.typmod) for column in found])

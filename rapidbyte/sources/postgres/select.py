@@ -9,8 +9,9 @@ from psycopg import sql
 
 from rapidbyte.errors import InternalError
 from rapidbyte.model import QualifiedName, RelationKind
-from rapidbyte.partition import CtidRange, KeyRange, PartitionRange, Whole
+from rapidbyte.partition import CtidRange, CursorRange, KeyRange, PartitionRange, Whole
 from rapidbyte.plan import StreamPlan
+from rapidbyte.sources.postgres.typed import in_range
 from rapidbyte.sources.postgres.user_sql import condition, subquery
 
 LOCKABLE: frozenset[RelationKind] = frozenset({"table", "partitioned"})
@@ -79,6 +80,8 @@ def conditions(read: StreamRead, part: PartitionRange) -> tuple[sql.Composed, ..
         found += _block_bounds(part)
     elif isinstance(part, KeyRange):
         found += _key_bounds(part)
+    elif isinstance(part, CursorRange):
+        found.append(in_range(part))
     if read.where is not None:
         found.append(condition(read.where))
     return tuple(found)

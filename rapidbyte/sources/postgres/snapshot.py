@@ -10,15 +10,26 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.errors import SourceError
 from rapidbyte.model import session_name
-from rapidbyte.partition import KeyRange, Partition, PartitionRange, Whole, ctid_ranges, key_ranges
+from rapidbyte.partition import (
+    CursorRange,
+    KeyRange,
+    Partition,
+    PartitionRange,
+    Whole,
+    ctid_ranges,
+    cursor_ranges,
+    key_ranges,
+)
 from rapidbyte.pg.catalog import Leaf, Relation, columns_of, find_relations, integer_keys, leaves_of, sizes_of
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, translated
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import ReadPartition, Stop
 from rapidbyte.sources.postgres.blocking import bounded_locks
+from rapidbyte.sources.postgres.increment import split_increment
 from rapidbyte.sources.postgres.reader import (
     LOCKS_PER_SESSION,
     ReaderSessions,
@@ -168,12 +179,16 @@ class PostgresSnapshot:
         self._sessions = sessions
         self._stop = stop
 
-    def partitions(self, stream: StreamPlan, partition_bytes: int) -> tuple[Partition, ...]:
-        """Every row of the stream in exactly one of them; sizes and bounds are asked for now. At least one."""
+    def partitions(
+        self, stream: StreamPlan, partition_bytes: int, bounds: CursorBounds | None = None
+    ) -> tuple[Partition, ...]:
+        """Every row of the stream, or of the increment, in exactly one of them; sizes are asked for now."""
         with translated("source", f"splitting {stream.name}"):
             split = self._split(stream)
-            if split.method == "ctid":
-                ranges: Sequence[PartitionRange] = self._block_ranges(stream, partition_bytes)
+            if bounds is not None:
+                ranges: Sequence[PartitionRange] = self._cursor_ranges(stream, bounds, partition_bytes)
+            elif split.method == "ctid":
+                ranges = self._block_ranges(stream, partition_bytes)
             elif split.key is not None:
                 ranges = self._key_ranges(stream, split.key, partition_bytes)
             else:
@@ -205,6 +220,26 @@ class PostgresSnapshot:
                 ranges.append(Whole(relation=leaf.name))
         return ranges
 
+    def _cursor_ranges(self, stream: StreamPlan, bounds: CursorBounds, partition_bytes: int) -> tuple[CursorRange, ...]:
+        read = self._reads[stream.name]
+        with self._user_path(read):
+            return split_increment(
+                self._holder,
+                stream,
+                read,
+                self._leaves.get(stream.name, ()),
+                bounds=bounds,
+                partition_bytes=partition_bytes,
+            )
+
+    @contextmanager
+    def _user_path(self, read: StreamRead) -> Generator[None]:
+        """Inside, the holder has the search_path that the stream's SQL expects."""
+        if read.runs_user_sql:
+            self._holder.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (self._search_path,))
+        yield
+        self._holder.execute("SET LOCAL search_path = pg_catalog")
+
     def _key_ranges(self, stream: StreamPlan, key: str, partition_bytes: int) -> tuple[KeyRange, ...]:
         """Equal widths between the least and the greatest key as they are now; the outer ranges are open anyway."""
         read = self._reads[stream.name]
@@ -216,10 +251,8 @@ class PostgresSnapshot:
         where = conditions(read, Whole())
         if where:
             statement += sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(where))
-        if read.runs_user_sql:
-            self._holder.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (self._search_path,))
-        row = self._holder.execute(statement).fetchone()
-        self._holder.execute("SET LOCAL search_path = pg_catalog")
+        with self._user_path(read):
+            row = self._holder.execute(statement).fetchone()
         minimum, maximum = row if row is not None else (None, None)
         return key_ranges(key, minimum=minimum, maximum=maximum, count=count)
 
@@ -245,10 +278,11 @@ class PostgresSnapshot:
         """True: only ranges of a cursor are recorded, and what lies between its bounds is all that is asked for."""
         return True
 
-    def checksum(self, stream: StreamPlan) -> str | None:
-        """`count:sum:sum` of the stream's rows in this snapshot; see `pg.checksum`."""
+    def checksum(self, stream: StreamPlan, bounds: CursorBounds | None = None) -> str | None:
+        """`count:sum:sum` of the stream's rows, or the increment's, in this snapshot; see `pg.checksum`."""
         read = self._reads[stream.name]
-        rows = sql.SQL("({}) AS rows").format(select(read, Whole()))
+        part = Whole() if bounds is None else cursor_ranges(bounds, ())[0]
+        rows = sql.SQL("({}) AS rows").format(select(read, part))
         found = self._ask(stream, checksum_query(rows, read.columns), f"computing the checksum of {stream.name}")
         return found[0][0]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
+from typing import LiteralString
 
+from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.errors import ConfigError, InternalError
 from rapidbyte.model import ServerFacts, session_name
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, rollback, server_facts, translated
 from rapidbyte.plan import StreamPlan, StreamShape
 from rapidbyte.ports import Stop, never
 from rapidbyte.sources.postgres.blocking import bounded_locks
+from rapidbyte.sources.postgres.bounds import take_bounds
 from rapidbyte.sources.postgres.describe import SourceCatalog
 from rapidbyte.sources.postgres.snapshot import PostgresSnapshot, hold_snapshot
 from rapidbyte.spec import PostgresSourceSpec, StreamSpec
@@ -25,9 +28,12 @@ class PostgresSource:
     Once `stop` is true whatever its server is asked is cancelled, and raises CancelledError.
     """
 
-    def __init__(self, spec: PostgresSourceSpec, *, pipeline: str, stop: Stop = never) -> None:
+    def __init__(
+        self, spec: PostgresSourceSpec, *, pipeline: str, settle_seconds: float = 30.0, stop: Stop = never
+    ) -> None:
         self._spec = spec
         self._pipeline = pipeline
+        self._settle_seconds = settle_seconds
         self._stop = stop
 
     def facts(self) -> ServerFacts:
@@ -51,6 +57,20 @@ class PostgresSource:
         with self._looking("looking its tables up") as connection:
             return self._catalog(connection).discover()
 
+    def bounds(
+        self, streams: tuple[StreamPlan, ...], stored: Mapping[str, StoredCursor]
+    ) -> tuple[CursorBounds | None, ...]:
+        """The increments' bounds, once every transaction has ended that could still bring a row within them."""
+        return take_bounds(self._look_for_bounds, streams, stored, settle_seconds=self._settle_seconds)
+
+    @contextmanager
+    def _look_for_bounds(self, doing: str, *, user_sql: bool = False) -> Generator[PgConnection]:
+        with self._looking(doing, isolation="ISOLATION LEVEL READ COMMITTED READ ONLY") as connection:
+            if user_sql:
+                path = self._user_path(connection)
+                connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (path,))
+            yield connection
+
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> AbstractContextManager[PostgresSnapshot]:
         """Locks what the streams read, then fixes what is seen, until it is left."""
         with self._looking("asking for the search_path") as connection:
@@ -64,12 +84,14 @@ class PostgresSource:
         return SourceCatalog(connection, schema=self._spec.schema, user_path=path)
 
     @contextmanager
-    def _looking(self, doing: str) -> Generator[PgConnection]:
+    def _looking(
+        self, doing: str, isolation: LiteralString = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    ) -> Generator[PgConnection]:
         """A connection in a read-only transaction that is rolled back."""
         name = session_name("reader-0", self._pipeline)
         connection = connect(self._spec.connection, side="source", application_name=name, stop=self._stop)
         with closing(connection), translated("source", doing):
-            begin(connection, OWN_SQL, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            begin(connection, OWN_SQL, mode=isolation)
             with bounded_locks(connection, doing):
                 yield connection
             rollback(connection)
