@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -98,7 +98,7 @@ def reader(scripts: dict[tuple[str, int], Script]) -> ReadPartition:
     """Reads partitions as their scripts say."""
 
     @contextmanager
-    def read(partition: Partition, stop: Stop, worker: int) -> Iterator[PartitionRead]:
+    def read(partition: Partition, stop: Stop, worker: int) -> Generator[PartitionRead]:
         script = scripts.get((partition.stream, partition.index), Script())
         if script.before is not None:
             script.before(stop)
@@ -158,7 +158,7 @@ class FakeSource:
         return tuple(None for _ in streams)
 
     @contextmanager
-    def snapshot(self, streams: tuple[StreamPlan, ...]) -> Iterator[FakeSource]:
+    def snapshot(self, streams: tuple[StreamPlan, ...]) -> Generator[FakeSource]:
         self.open_snapshots += 1
         try:
             yield self

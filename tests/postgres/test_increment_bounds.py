@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-import psycopg
 import pytest
 
 from rapidbyte.cursor import CursorLag, StoredCursor
@@ -12,7 +12,7 @@ from rapidbyte.errors import ConfigError, DataError
 from rapidbyte.spec import StreamSpec
 from tests.postgres.increments import Increments, by
 
-Connect = Callable[..., psycopg.Connection]
+Connect = Callable[..., Any]
 
 CURSORS = [
     # type, the first rows, those that come later, how far the first increment goes

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ from rapidbyte.errors import SourceError
 from tests.kit.server import SANE, unique_name
 from tests.postgres.increments import Increments, by
 
-Connect = Callable[..., psycopg.Connection]
+Connect = Callable[..., Any]
 
 WRITERS = 5
 TURNS = 8
@@ -32,7 +33,8 @@ CREATE TABLE t (writer text, id bigint DEFAULT nextval('ids'), started timestamp
 def write(dsn: str, number: int, seed: int) -> None:
     """Transactions of up to a second that take numbers and times early, read first, insert several times."""
     chance = random.Random(f"{seed}/{number}")
-    with psycopg.connect(dsn, autocommit=True, options=SANE) as session:
+    with psycopg.connect(dsn, autocommit=True, options=SANE) as connection:
+        session: Any = connection
         for turn in range(TURNS):
             if chance.random() < 0.3:
                 session.execute("INSERT INTO t (writer) VALUES (%s)", (f"{number}/{turn} alone",))
@@ -85,7 +87,7 @@ def test_nothing_is_lost_and_nothing_comes_twice_under_hostile_writers(source_db
 class Late:
     """A transaction that has taken a number, and commits when it is told."""
 
-    def __init__(self, session: psycopg.Connection) -> None:
+    def __init__(self, session: Any) -> None:
         self.session = session
         session.execute("BEGIN")
         session.execute("INSERT INTO t DEFAULT VALUES")
@@ -104,7 +106,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def wait_until_waiting(session: psycopg.Connection, query: str = "%virtualtransaction = ANY%") -> None:
+def wait_until_waiting(session: Any, query: str = "%virtualtransaction = ANY%") -> None:
     """Returns once an increment's session is between two looks at `pg_locks`, or at what `query` is like."""
     asked = (
         "SELECT FROM pg_stat_activity WHERE application_name = 'rapidbyte reader-0 test' "
