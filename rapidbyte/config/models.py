@@ -379,7 +379,10 @@ class SchemaEvolution(Section, frozen=True):
         default="ignore", description="A column the source lacks."
     )
     type_change: Annotated[TypeChangePolicy, Word, AfterValidator(not_yet("null"))] = Field(
-        default="fail", description="A column whose types differ. `null` is not available in this version."
+        default="fail",
+        description="A column whose type has outgrown the target's (integer and bigint, real and double precision, longer "
+        "text, more digits). `coerce` widens the target's, and has the server read text as richer types. `null` is not "
+        "available in this version.",
     )
     nullability_change: Annotated[NullabilityPolicy, Word] = Field(
         default="allow", description="A column that may be NULL in the source alone."

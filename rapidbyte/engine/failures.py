@@ -37,6 +37,8 @@ def afterwards(stream: StreamPlan, error: RapidbyteError) -> str:
         return f"whether {stream.target} was published is not known: look before you run it again"
     if not stream.replace.target_exists:
         return f"{stream.target} was not created"
+    if any(change.kind == "widen_column" for change in stream.schema_changes):
+        return f"{stream.target} has the rows it had before; the changes to its columns stay"
     if any(change.kind == "add_column" for change in stream.schema_changes):
         return f"{stream.target} has the rows it had before; the columns that were added to it stay"
     return f"{stream.target} is as it was before"

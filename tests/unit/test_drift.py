@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rapidbyte.destinations.postgres.drift import ResolvedType, name_fault, plan_columns
+from rapidbyte.destinations.postgres.drift import ResolvedType, Widening, name_fault, plan_columns, widening
 from rapidbyte.destinations.postgres.target import TargetColumn
 from rapidbyte.errors import ConfigError, SchemaError
 from rapidbyte.model import Column, ColumnType, QualifiedName
@@ -245,3 +245,123 @@ def test_a_permission_for_no_column_is_a_warning() -> None:
 def test_names_are_counted_in_bytes(name: str, faulty: bool) -> None:
     """63 bytes are the most; NUL and nothing are no names."""
     assert (name_fault(name, "table") is not None) == faulty
+
+
+def typed(name: str, typmod: int = -1) -> ColumnType:
+    """A built-in type with its modifier."""
+    return built_in(name, typmod)
+
+
+def numeric(precision: int, scale: int) -> ColumnType:
+    """numeric(precision,scale)."""
+    return built_in("numeric", (precision << 16 | scale) + 4)
+
+
+def varchar(length: int) -> ColumnType:
+    """varchar(length)."""
+    return built_in("character varying", length + 4)
+
+
+SMALL, REAL, DOUBLE, VARCHAR = map(typed, ("smallint", "real", "double precision", "character varying"))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "rewrites"),
+    [
+        (INT, SMALL, True),
+        (BIG, SMALL, True),
+        (BIG, INT, True),
+        (DOUBLE, REAL, True),
+        (varchar(20), varchar(10), False),
+        (VARCHAR, varchar(10), False),
+        (TEXT, varchar(10), False),
+        (numeric(12, 2), numeric(10, 2), False),
+    ],
+)
+def test_a_target_grows_with_the_source(source: ColumnType, target: ColumnType, rewrites: bool) -> None:
+    """F3; and never the other way round."""
+    assert widening(source, target) == Widening(rewrites=rewrites)
+    assert widening(target, source) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (INT, INT),
+        (TEXT, TEXT),
+        (TEXT, VARCHAR),
+        (varchar(10), varchar(10)),
+        (TEXT, typed("uuid")),
+        (TEXT, typed("jsonb")),
+        (TEXT, NUMERIC),
+        (TEXT, typed("timestamp with time zone")),
+        (TEXT, INT),
+        (BIG, REAL),
+        (BIG, numeric(10, 0)),
+        (numeric(12, 3), numeric(10, 2)),
+        (numeric(12, 2), numeric(12, 2)),
+        (typed("numeric"), numeric(10, 2)),
+        (DOUBLE, INT),
+        (MOOD, varchar(4)),
+        (typed("timestamp with time zone"), typed("timestamp without time zone")),
+    ],
+)
+def test_a_richer_or_another_type_never_gives_way(source: ColumnType, target: ColumnType) -> None:
+    """It is a cast to be checked, or a refusal; the user's column is not rewritten."""
+    assert widening(source, target) is None
+
+
+COERCE = SchemaPolicy(type_change="coerce")
+
+
+def test_a_type_that_has_outgrown_the_targets_is_refused_by_default() -> None:
+    """type_change: fail."""
+    with pytest.raises(SchemaError, match="column a is bigint in the source and integer in the target") as caught:
+        drift((column("a", BIG),), (there("a", INT),))
+    assert caught.value.exit_code == 6
+
+
+def test_a_type_that_has_outgrown_the_targets_is_coerced() -> None:
+    """type_change: coerce. Everything else of the column stays; a rewrite of the table is a warning."""
+    c = QualifiedName(schema="pg_catalog", name="C")
+    incoming = (column("a", BIG), column("b", TEXT))
+    found = drift(incoming, (there("a", INT, nullable=False), there("b", varchar(5), collation=c)), policy=COERCE)
+    assert [each.target for each in found.columns] == [column("a", BIG, nullable=False), column("b", TEXT, collation=c)]
+    assert [each.conversion for each in found.columns] == ["identical", "identical"]
+    assert found.changes == (
+        SchemaChange(kind="widen_column", column="a", before="integer", after="bigint"),
+        SchemaChange(kind="widen_column", column="b", before="character varying(5)", after="text"),
+    )
+    assert found.warnings == (
+        "column a becomes bigint: the server writes the whole table again, and locks it meanwhile",
+    )
+
+
+@pytest.mark.parametrize("policy", [SchemaPolicy(), COERCE])
+def test_an_inferred_type_is_no_reason_to_change_a_column(policy: SchemaPolicy) -> None:
+    """A file's numbers are read as bigint for want of better knowledge: what does not fit the column is refused."""
+    found = drift((column("a", BIG, reason="all 3 rows"),), (there("a", INT),), policy=policy)
+    assert (found.changes, found.columns[0].target.type, found.columns[0].conversion) == ((), INT, "exact")
+
+
+def test_a_narrower_source_is_no_drift() -> None:
+    """Under every policy."""
+    for policy in (SchemaPolicy(), COERCE):
+        assert drift((column("a", INT),), (there("a", BIG),), policy=policy).changes == ()
+
+
+@pytest.mark.parametrize("kind", ["jsonb", "timestamp with time zone", "date", "double precision"])
+def test_a_text_is_read_as_the_targets_type_where_that_is_asked_for(kind: str) -> None:
+    """type_change: coerce lists the column among those whose values may change; fail refuses, exit 2."""
+    sides = (column("a", TEXT),), (there("a", typed(kind)),)
+    found = drift(*sides, policy=COERCE)
+    assert (found.lossy_columns, found.changes, found.columns[0].target.type) == (("a",), (), typed(kind))
+    with pytest.raises(ConfigError):
+        drift(*sides)
+
+
+def test_an_outgrown_column_that_may_change_values_is_left_alone() -> None:
+    """allow_lossy goes before every policy."""
+    for policy in (SchemaPolicy(), COERCE):
+        found = drift((column("a", TEXT),), (there("a", varchar(5)),), policy=policy, allow_lossy=("a",))
+        assert (found.lossy_columns, found.changes) == (("a",), ())

@@ -112,6 +112,14 @@ def add_column(table: QualifiedName, column: Column) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} ADD COLUMN {}").format(identifier(table), column_definition(column))
 
 
+def widen_column(table: QualifiedName, column: Column) -> sql.Composed:
+    """ALTER TABLE ... ALTER COLUMN ... TYPE; the column keeps its collation."""
+    collation = sql.SQL("") if column.collation is None else sql.SQL(" COLLATE {}").format(identifier(column.collation))
+    return sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}{}").format(
+        identifier(table), sql.Identifier(column.name), printed(column.type.name), collation
+    )
+
+
 def add_primary_key(table: QualifiedName, key: Iterable[str]) -> sql.Composed:
     """The server names the constraint, `<table>_pkey`."""
     return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(identifier(table), names(key))

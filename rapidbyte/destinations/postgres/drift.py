@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from rapidbyte.destinations.postgres.target import TargetColumn
 from rapidbyte.errors import ConfigError, Problem, SchemaError
 from rapidbyte.model import IDENTIFIER_BYTES, Column, ColumnType
+from rapidbyte.pg.types import base_name, length_modifier, numeric_modifier
 from rapidbyte.plan import ColumnPlan, ConversionKind, SchemaChange
 from rapidbyte.spec import SchemaPolicy
 
@@ -30,6 +31,31 @@ class ResolvedType:
     """The statement that would create it."""
     collation_known: bool = True
     """The column's collation exists at the destination."""
+
+
+WHOLE = ("smallint", "integer", "bigint")
+"""From narrow to wide."""
+
+READ_AS = frozenset(
+    {
+        "jsonb",
+        "numeric",
+        "real",
+        "double precision",
+        "date",
+        "timestamp without time zone",
+        "timestamp with time zone",
+    }
+)
+"""Types as which `type_change: coerce` lets a text be read: what is none is refused, what is one may be normalised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widening:
+    """A target's column gets the source's type."""
+
+    rewrites: bool
+    """The server writes the whole table again, and keeps everybody out meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +113,8 @@ def plan_columns(
             kind = conversion(column.type, existing[column.name].column.type)
             if kind == "identical" and types[column.name].difference is not None:
                 kind = "lossy"
-            _match(column, existing[column.name], kind, policy, allow_lossy, found)
+            if not _grow(column, existing[column.name], types, policy, allow_lossy, found):
+                _match(column, existing[column.name], kind, policy, allow_lossy, found)
         else:
             _add(column, types, policy, found)
     if target is not None:
@@ -104,6 +131,28 @@ def plan_columns(
         lossy_columns=tuple(found.lossy),
         warnings=tuple(found.warnings),
     )
+
+
+def widening(source: ColumnType, target: ColumnType) -> Widening | None:
+    """How the target's type would have to grow to hold all that the source's can; None where nothing has to.
+
+    Only growth that changes no value that is there: another scale, a shorter text, text into a number are none. A
+    target's type that is the richer one (uuid for text) never gives way.
+    """
+    source_base, target_base = base_name(source), base_name(target)
+    if source_base in WHOLE and target_base in WHOLE:
+        return Widening(rewrites=True) if WHOLE.index(source_base) > WHOLE.index(target_base) else None
+    if (source_base, target_base) == ("double precision", "real"):
+        return Widening(rewrites=True)
+    room = length_modifier(target.typmod)
+    if target_base == "character varying" and room is not None and source_base in ("character varying", "text"):
+        length = None if source_base == "text" else length_modifier(source.typmod)
+        return Widening(rewrites=False) if length is None or length > room else None
+    if source_base == target_base == "numeric":
+        grown, held = numeric_modifier(source.typmod), numeric_modifier(target.typmod)
+        if grown is not None and held is not None and grown[1] == held[1] and grown[0] > held[0]:
+            return Widening(rewrites=False)
+    return None
 
 
 def name_fault(name: str, what: str) -> Problem | None:
@@ -182,6 +231,51 @@ def _warn_of_plainness(column: Column, found: _Findings) -> None:
         found.warnings.append(f"column {column.name} is {was} in the source and becomes a plain column")
 
 
+def _grow(
+    column: Column,
+    target: TargetColumn,
+    types: Mapping[str, ResolvedType],
+    policy: SchemaPolicy,
+    allow_lossy: tuple[str, ...],
+    found: _Findings,
+) -> bool:
+    """Settles a column whose type has outgrown the target's. False: it has not, or its type was only inferred."""
+    own = types[column.name].type
+    grown = None if column.reason is not None else widening(column.type, target.column.type)
+    if grown is None or own is None or target.column.generated or column.name in allow_lossy:
+        return False
+    before, after = target.column.type.name, own.name
+    if policy.type_change != "coerce":
+        found.refused.append(
+            f"column {column.name} is {after} in the source and {before} in the target"
+            " (schema_evolution: type_change: fail; coerce widens it)"
+        )
+        return True
+    if grown.rewrites:
+        found.warnings.append(
+            f"column {column.name} becomes {after}: the server writes the whole table again, and locks it meanwhile"
+        )
+    wider = replace(target.column, type=own)
+    found.changes.append(SchemaChange(kind="widen_column", column=column.name, before=before, after=after))
+    found.columns.append(ColumnPlan(source=column, target=wider, conversion="identical"))
+    _check_null(column, target, policy, found)
+    return True
+
+
+def _check_null(column: Column, target: TargetColumn, policy: SchemaPolicy, found: _Findings) -> None:
+    if column.nullable and not target.column.nullable and policy.nullability_change == "fail":
+        found.refused.append(
+            f"column {column.name} may be NULL in the source and not in the target"
+            " (schema_evolution: nullability_change: fail)"
+        )
+
+
+def _is_read(column: Column, target: TargetColumn, policy: SchemaPolicy) -> bool:
+    """`type_change: coerce` has the server read a text as what the target holds."""
+    text = base_name(column.type) in ("text", "character varying", "json")
+    return policy.type_change == "coerce" and text and base_name(target.column.type) in READ_AS
+
+
 def _match(
     column: Column,
     target: TargetColumn,
@@ -194,13 +288,9 @@ def _match(
         found.changes.append(SchemaChange(kind="ignored_column", column=column.name, before=column.type.name))
         found.warnings.append(f"column {column.name} is generated in the target: the server computes its values")
         return
-    if column.nullable and not target.column.nullable and policy.nullability_change == "fail":
-        found.refused.append(
-            f"column {column.name} may be NULL in the source and not in the target"
-            " (schema_evolution: nullability_change: fail)"
-        )
+    _check_null(column, target, policy, found)
     if kind == "lossy":
-        if column.name in allow_lossy:
+        if column.name in allow_lossy or _is_read(column, target, policy):
             found.lossy.append(column.name)
         else:
             found.misfits.append(

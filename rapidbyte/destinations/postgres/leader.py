@@ -18,11 +18,12 @@ from rapidbyte.destinations.postgres.drift import ResolvedType
 from rapidbyte.destinations.postgres.encode import choose_wire
 from rapidbyte.destinations.postgres.finalize import create_source_indexes, publish
 from rapidbyte.destinations.postgres.planning import (
-    added_columns,
+    alterations,
     create_stage,
     decide_stream,
     stage_name,
     target_name,
+    unalterable,
 )
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError, PrivilegeError, RapidbyteError
@@ -382,7 +383,7 @@ class PostgresLeader:
                 hint="run again",
             )
         self._ensure_schema(connection, stream.target.schema)
-        self._add_columns(connection, stream, facts)
+        self._alter_target(connection, stream, facts)
         for statement in create_stage(stream, facts, stage):
             self._run_ddl(connection, statement)
         if stream.shape.spec.indexes == "source" and not facts.exists:
@@ -390,13 +391,16 @@ class PostgresLeader:
             with connection.transaction(force_rollback=True):
                 create_source_indexes(connection, stage, stream.shape.index_definitions)
 
-    def _add_columns(self, connection: PgConnection, stream: StreamPlan, facts: TargetFacts) -> None:
-        missing = [column for column in added_columns(stream) if facts.column(column.name) is None]
+    def _alter_target(self, connection: PgConnection, stream: StreamPlan, facts: TargetFacts) -> None:
+        statements = alterations(stream, facts)
         deadline = time.monotonic() + self._spec.destination.publish_timeout_seconds
-        if missing and not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline):
+        if statements and not locks.lock_table(connection, facts, "ACCESS EXCLUSIVE", deadline):
             raise locks.refused(facts)
-        for column in missing:
-            self._run_ddl(connection, ddl.add_column(stream.target, column))
+        for statement in statements:
+            try:
+                self._run_ddl(connection, statement)
+            except (psycopg.errors.FeatureNotSupported, psycopg.errors.InvalidTableDefinition) as error:
+                raise unalterable(stream, facts, error) from error
 
     def _worker_role(self, connection: PgConnection) -> str | None:
         """The workers' own role; None where they are the leader. Raises ConfigError when there is none of that name."""

@@ -11,7 +11,7 @@ from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedTyp
 from rapidbyte.destinations.postgres.indexes import source_indexes
 from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publish, key_for
 from rapidbyte.destinations.postgres.target import TargetFacts
-from rapidbyte.errors import ConfigError
+from rapidbyte.errors import ConfigError, SchemaError
 from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
 from rapidbyte.pg.types import base_name
 from rapidbyte.plan import ColumnPlan, SchemaChange, StreamPlan, StreamShape
@@ -186,7 +186,7 @@ def decide_stream(
         lossy_columns=drift.lossy_columns,
         warnings=(*shape.warnings, *drift.warnings, *_warnings(facts, choice)),
     )
-    return replace(plan, statements=_statements(plan, facts, drift))
+    return replace(plan, statements=_statements(plan, facts))
 
 
 def _replace_facts(spec: StreamSpec, facts: TargetFacts, key: tuple[str, ...]) -> ReplaceFacts:
@@ -210,6 +210,38 @@ def added_columns(plan: StreamPlan) -> tuple[Column, ...]:
     """The columns that the target gets before the load."""
     names = {change.column for change in plan.schema_changes if change.kind == "add_column"}
     return tuple(column.target for column in plan.columns if column.target.name in names)
+
+
+def widened_columns(plan: StreamPlan) -> tuple[Column, ...]:
+    """The columns of the target that get another type before the load."""
+    names = {change.column for change in plan.schema_changes if change.kind == "widen_column"}
+    return tuple(column.target for column in plan.columns if column.target.name in names)
+
+
+def alterations(plan: StreamPlan, facts: TargetFacts) -> ddl.Statements:
+    """What the target lacks of the planned columns and types, as statements; `facts` are of now."""
+    added = [column for column in added_columns(plan) if facts.column(column.name) is None]
+    widened = [
+        column
+        for column in widened_columns(plan)
+        if (found := facts.column(column.name)) is not None and found.column.type != column.type
+    ]
+    return (
+        *(ddl.add_column(plan.target, column) for column in added),
+        *(ddl.widen_column(plan.target, column) for column in widened),
+    )
+
+
+def unalterable(plan: StreamPlan, facts: TargetFacts, error: Exception) -> SchemaError:
+    """The error of a target whose columns cannot be changed: a view or a generated column is made of them."""
+    return SchemaError(
+        f"the columns of {facts.name} cannot be changed as schema_evolution has it: {str(error).splitlines()[0]}",
+        code="target_not_alterable",
+        hint="drop what depends on the column for the while, or leave the column as it is with `type_change: fail`",
+        stream=plan.name,
+        table=str(facts.name),
+        afterwards=f"{facts.name} is as it was.",
+    )
 
 
 def stage_name(target: QualifiedName, publish: PublishMethod, load_id: str) -> QualifiedName:
@@ -244,20 +276,28 @@ def _changes(facts: TargetFacts, drift: Drift) -> tuple[SchemaChange, ...]:
         columns = tuple(column.target for column in drift.columns)
         statement = ddl.text(ddl.create_table(facts.name, columns))
         return (SchemaChange(kind="create_table", after=str(facts.name), statement=statement),)
-    statements = {column.name: ddl.text(ddl.add_column(facts.name, column)) for column in drift.added}
+    widened = {change.column for change in drift.changes if change.kind == "widen_column"}
+    statements = {column.name: ddl.add_column(facts.name, column) for column in drift.added}
+    statements |= {
+        column.target.name: ddl.widen_column(facts.name, column.target)
+        for column in drift.columns
+        if column.target.name in widened
+    }
     return tuple(
-        replace(change, statement=statements.get(change.column or "")) if change.kind == "add_column" else change
+        replace(change, statement=ddl.text(statements[change.column]))
+        if change.kind in ("add_column", "widen_column") and change.column is not None
+        else change
         for change in drift.changes
     )
 
 
-def _statements(plan: StreamPlan, facts: TargetFacts, drift: Drift) -> tuple[str, ...]:
+def _statements(plan: StreamPlan, facts: TargetFacts) -> tuple[str, ...]:
     """Every DDL statement of this stream, in order, in so far as it can be foreseen."""
     stage = stage_name(plan.target, plan.publish, PLACEHOLDER)
     found: list[ddl.Statements] = []
     if not facts.schema_exists:
         found.append((ddl.create_schema(plan.target.schema),))
-    found.append(tuple(ddl.add_column(plan.target, column) for column in drift.added))
+    found.append(alterations(plan, facts))
     found.append(create_stage(plan, facts, stage))
     if not facts.exists and plan.publish == "rename":
         found.append(publish_new(plan.target, stage, plan.primary_key))

@@ -11,7 +11,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from rapidbyte.destinations.postgres import ddl, ledger, workers
-from rapidbyte.destinations.postgres.planning import PLACEHOLDER, added_columns, stage_name
+from rapidbyte.destinations.postgres.planning import PLACEHOLDER, alterations, stage_name
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
@@ -89,7 +89,7 @@ def target_grants(connection: PgConnection, plan: StreamPlan, facts: TargetFacts
     missing = list(_schema_grants(connection, plan.target.schema, role, create=beside))
     if facts.exists:
         missing += _lacks(_NEEDED.get(plan.publish, ()), facts.privileges, plan.target, role)
-        if added_columns(plan) and not facts.owned:
+        if alterations(plan, facts) and not facts.owned:
             missing.append(sql.SQL("GRANT {} TO {}").format(sql.Identifier(facts.owner), sql.Identifier(role)))
         if facts.row_security:
             missing.append(sql.SQL("ALTER ROLE {} BYPASSRLS").format(sql.Identifier(role)))
