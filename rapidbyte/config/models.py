@@ -380,8 +380,8 @@ class SchemaEvolution(Section, frozen=True):
     )
     type_change: Annotated[TypeChangePolicy, Word, AfterValidator(not_yet("null"))] = Field(
         default="fail",
-        description="A column whose type has outgrown the target's (integer to bigint, real to double precision, longer "
-        "text, more digits). `coerce` widens the target's, and has the server read text as richer types. `null` is not "
+        description="A column whose type has outgrown the target's (integer to bigint, real to double precision, more "
+        "text or digits). `coerce` widens the target's, and has the server read text as richer types. `null` is not "
         "available in this version.",
     )
     nullability_change: Annotated[NullabilityPolicy, Word] = Field(
