@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rapidbyte.contract import FlushSettings, MergeFacts, ReplaceFacts
@@ -316,7 +316,7 @@ def make_plan(
     fewer = (f"{workers} workers: {reason}",) if asked is not None and workers < asked else ()
     return RunPlan(
         pipeline=pipeline,
-        streams=streams,
+        streams=_each_once(streams),
         workers=workers,
         workers_reason=reason,
         checkpoint_interval_bytes=resources.checkpoint_interval_bytes,
@@ -327,6 +327,20 @@ def make_plan(
         same_database=same_database,
         warnings=(*fewer, *_version_warnings(destination)),
     )
+
+
+def _each_once(streams: tuple[StreamPlan, ...]) -> tuple[StreamPlan, ...]:
+    """The streams, of which the first of those that need a schema makes it.
+
+    Whatever is not about a stream's own stage (`{load}`) or target happens once.
+    """
+    done: set[str] = set()
+    planned: list[StreamPlan] = []
+    for stream in streams:
+        kept = tuple(statement for statement in stream.statements if statement not in done)
+        done |= {statement for statement in kept if "{load}" not in statement}
+        planned.append(stream if kept == stream.statements else replace(stream, statements=kept))
+    return tuple(planned)
 
 
 def _version_warnings(destination: ServerFacts) -> tuple[str, ...]:

@@ -401,11 +401,13 @@ class RunResult:
     streams: tuple[StreamResult, ...]
     """In pipeline order; empty where the pipeline could not be read."""
     verdict: Verdict | None
-    """Null where no partition was committed."""
+    """What limited the run; null where nothing was loaded, or in too short a time to tell."""
     warnings: tuple[str, ...]
     """Sentences that concern no single stream."""
     error: ErrorInfo | None
     """The first failure in pipeline order; null where nothing failed."""
+    verdict_missing: str | None = None
+    """Why there is no verdict, as a sentence; null where there is one, in a dry run, and where no run started."""
     schema_version: int = SCHEMA_VERSION
     """Of this document; it changes when a key is renamed, removed or changes its meaning."""
 

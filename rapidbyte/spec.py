@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 from rapidbyte.cursor import CursorLag, NullCursor
 from rapidbyte.model import Secret, SyncMode, WriteMode
 
 ReplaceStrategy = Literal["auto", "swap", "in_place"]
 OnDuplicateKey = Literal["fail", "any"]
+FilePath = str | tuple[str, ...]
+"""A file, a glob or a folder; or several of them."""
 FileFormat = Literal["csv", "parquet"]
 NewColumnPolicy = Literal["add", "ignore", "fail"]
 RemovedColumnPolicy = Literal["ignore", "fail"]
@@ -20,6 +24,7 @@ TypeChangePolicy = Literal["coerce", "fail", "null"]
 NullabilityPolicy = Literal["allow", "fail"]
 
 MEGABYTE = 1024 * 1024
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,41 @@ class Connection:
     """Takes the place of user and password, also of those in the DSN."""
 
 
+def paths_of(path: FilePath | None) -> tuple[str, ...]:
+    """Each of the paths."""
+    return () if path is None else (path,) if isinstance(path, str) else path
+
+
+def dsn_fault(dsn: str) -> tuple[str, str] | None:
+    """What is wrong with a connection URI, and what to do: words that quote none of it. None for any other text.
+
+    libpq prints what it cannot parse, password included, and takes part of an unescaped password for the host; so a
+    URI is looked at before libpq is.
+    """
+    scheme, is_uri, rest = dsn.partition("://")
+    if not is_uri or not _SCHEME.fullmatch(scheme.strip()):
+        return None
+    if scheme not in ("postgresql", "postgres"):
+        return (
+            "the DSN is no PostgreSQL URI: it must begin with postgresql://",
+            "write postgresql://user:password@host:port/database, without a driver's name",
+        )
+    authority = rest.split("/", 1)[0].split("?", 1)[0]
+    if authority.count("@") > 1 or "@" in rest[len(authority) :].split("?", 1)[0]:
+        return (
+            "the DSN holds an unescaped '@' or '/' in its user or password",
+            "write %40 for @, %3A for :, %2F for /, or give host, user, password as separate fields",
+        )
+    try:
+        _ = urlsplit(dsn).port
+    except ValueError:
+        return (
+            "the DSN's host or port cannot be read",
+            "an IPv6 address stands in [brackets]; a ':' in the password is written %3A",
+        )
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSpec:
     """One entry of `source.streams`, or one table that a pattern matched."""
@@ -71,7 +111,7 @@ class StreamSpec:
     """Empty: all of them, in the source's order."""
     where: str | None = None
     query: str | None = None
-    path: str | None = None
+    path: FilePath | None = None
     partition_key: str | None = None
     target: str | None = None
     """None: the stream's own name. May be `schema.table`; with a pattern, may hold `*`."""
@@ -105,7 +145,7 @@ class PostgresSourceSpec:
 class FilesSourceSpec:
     """`use: files`. Paths are relative to the pipeline file's folder (`base_dir`)."""
 
-    path: str | None = None
+    path: FilePath | None = None
     format: FileFormat | None = None
     """None: guessed from the name."""
     base_dir: str = "."
@@ -117,6 +157,8 @@ class FilesSourceSpec:
     """None: an unquoted empty field is NULL, as in PostgreSQL's csv."""
     encoding: str | None = None
     skip: int = 0
+    shows_values: bool = False
+    """`--show-row-values`: a reason may quote a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

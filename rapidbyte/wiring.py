@@ -11,14 +11,25 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rapidbyte.engine.preflight import preflight
 from rapidbyte.engine.run import execute
-from rapidbyte.errors import RapidbyteError
+from rapidbyte.errors import RapidbyteError, SourceError
 from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
-from rapidbyte.ports import Event, Leader, Observer, Runtime, Source, Stop, WritePartition, never
+from rapidbyte.ports import Event, Leader, Notice, Observer, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
-from rapidbyte.spec import Connection, FilesSourceSpec, PipelineSpec, RunOptions
+from rapidbyte.spec import (
+    Connection,
+    EmbeddedServer,
+    FilesSourceSpec,
+    PipelineSpec,
+    PostgresSourceSpec,
+    RunOptions,
+)
+
+if TYPE_CHECKING:
+    from rapidbyte.pg.embedded import EmbeddedAddress
 
 
 def _ignore(_event: Event) -> None:
@@ -38,20 +49,26 @@ def run(
     the file cannot be read, and nothing else but a defect of ours.
     """
     spec = _loaded(pipeline)
-    stop = stop or threading.Event()
-    with _runtime(spec, options or RunOptions(), observe, stop=stop.is_set) as runtime:
+    options, stop = options or RunOptions(), stop or threading.Event()
+    with _runtime(spec, options, observe, makes=not options.dry_run, stop=stop.is_set) as (runtime, missing):
+        for sentence in missing:
+            observe(Notice(message=sentence))
         return execute(spec, runtime, stop)
 
 
 def plan(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None) -> RunPlan:
     """What a run would do. Nothing is changed. Raises RapidbyteError."""
     spec = _loaded(pipeline)
-    with _runtime(spec, options or RunOptions(), _ignore) as runtime:
-        return preflight(spec, runtime)
+    with _runtime(spec, options or RunOptions(), _ignore, makes=False) as (runtime, missing):
+        found = preflight(spec, runtime)
+    return replace(found, warnings=(*found.warnings, *missing))
 
 
 def check(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None) -> CheckReport:
-    """Connections, privileges, the targets' shapes: one item each, in order. Raises ConfigError for the file alone."""
+    """Connections, privileges, the targets' shapes: one item each, in order. Nothing is changed.
+
+    Raises ConfigError for the file, and what an embedded server raises that does not start.
+    """
     spec = _loaded(pipeline)
     items = [
         CheckItem(name="configuration", ok=True, detail=f"streams: {', '.join(stream.name for stream in spec.streams)}")
@@ -66,16 +83,23 @@ def check(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOption
             )
         return items[-1].ok
 
-    with _runtime(spec, options or RunOptions(), _ignore) as runtime:
+    with _runtime(spec, options or RunOptions(), _ignore, makes=False) as (runtime, missing):
         reached = look("source", lambda: _source_detail(runtime.source))
-        if look("destination", lambda: f"PostgreSQL {runtime.leader.facts().version}") and reached:
+        if look("destination", lambda: "; ".join((_version(runtime.leader), *missing))) and reached:
             look("plan", lambda: _plan_detail(preflight(spec, runtime)))
     return CheckReport(pipeline=spec.pipeline, items=tuple(items))
 
 
-def discover(pipeline: PipelineSpec | str | os.PathLike[str]) -> tuple[StreamShape, ...]:
-    """Everything that the source could deliver. Raises RapidbyteError."""
-    return _source(_loaded(pipeline)).discover()
+def discover(
+    pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None
+) -> tuple[StreamShape, ...]:
+    """Everything that the source could deliver. Nothing is changed. Raises RapidbyteError."""
+    spec, options = _loaded(pipeline), options or RunOptions()
+    return _source(replace(spec, source=_reached_source(spec.source, options))).discover()
+
+
+def _version(leader: Leader) -> str:
+    return f"PostgreSQL {leader.facts().version}"
 
 
 def _source_detail(source: Source) -> str:
@@ -96,12 +120,20 @@ def _loaded(pipeline: PipelineSpec | str | os.PathLike[str]) -> PipelineSpec:
 
 
 @contextmanager
-def _runtime(spec: PipelineSpec, options: RunOptions, observe: Observer, *, stop: Stop = never) -> Generator[Runtime]:
-    leader = _leader(spec, stop)
-    try:
-        yield Runtime(source=_source(spec, stop), leader=leader, write=_writer(), options=options, observe=observe)
-    finally:
-        leader.close()
+def _runtime(
+    spec: PipelineSpec, options: RunOptions, observe: Observer, *, makes: bool, stop: Stop = never
+) -> Generator[tuple[Runtime, tuple[str, ...]]]:
+    """What the engine runs with, embedded servers started, and a sentence about each that is not there yet.
+
+    Unless `makes` none is made that is missing.
+    """
+    source = _source(replace(spec, source=_reached_source(spec.source, options)), stop)
+    with _reached(spec.destination.connection, makes=makes) as (connection, missing):
+        leader = _leader(replace(spec, destination=replace(spec.destination, connection=connection)), stop)
+        try:
+            yield Runtime(source=source, leader=leader, write=_writer(), options=options, observe=observe), missing
+        finally:
+            leader.close()
 
 
 def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
@@ -112,17 +144,15 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
         return FilesSource(spec.source, max_memory_bytes=spec.resources.max_memory_bytes, stop=stop)
     from rapidbyte.sources.postgres import PostgresSource
 
-    source = replace(spec.source, connection=_resolved(spec.source.connection))
     return PostgresSource(
-        source, pipeline=spec.pipeline, settle_seconds=spec.destination.settle_timeout_seconds, stop=stop
+        spec.source, pipeline=spec.pipeline, settle_seconds=spec.destination.settle_timeout_seconds, stop=stop
     )
 
 
 def _leader(spec: PipelineSpec, stop: Stop = never) -> Leader:
     from rapidbyte.destinations.postgres.leader import PostgresLeader
 
-    connection = _resolved(spec.destination.connection)
-    worker = spec.destination.worker
+    connection, worker = spec.destination.connection, spec.destination.worker
     return PostgresLeader(spec, connection=connection, worker_connection=replace(connection, login=worker), stop=stop)
 
 
@@ -132,12 +162,46 @@ def _writer() -> WritePartition:
     return write_partition
 
 
-def _resolved(connection: Connection) -> Connection:
-    """The connection itself, or the embedded server's, which is started for it."""
-    if connection.embedded is None:
-        return connection
-    from rapidbyte.pg.embedded import start_embedded
+def _reached_source(
+    source: PostgresSourceSpec | FilesSourceSpec, options: RunOptions
+) -> PostgresSourceSpec | FilesSourceSpec:
+    """The source with its embedded server started. One that is not there is not made: it would hold nothing to read."""
+    if isinstance(source, FilesSourceSpec):
+        return replace(source, shows_values=options.show_row_values)
+    if (embedded := source.connection.embedded) is None:
+        return source
+    from rapidbyte.pg.embedded import default_data_dir, is_made, start_embedded
 
-    folder = connection.embedded.data_dir
-    address = start_embedded(Path(folder) if folder is not None else None, connection.embedded.database)
+    folder = _folder(embedded)
+    if not is_made(folder):
+        raise SourceError(
+            f"there is no embedded server in {folder or default_data_dir()}: nothing can be read from it",
+            code="embedded_missing",
+            hint="load something into it first: name it as the `destination` of a pipeline",
+        )
+    address = start_embedded(folder, embedded.database, makes_database=False)
+    return replace(source, connection=_connection(address))
+
+
+@contextmanager
+def _reached(connection: Connection, *, makes: bool) -> Generator[tuple[Connection, tuple[str, ...]]]:
+    """The connection itself, or the embedded server's, which is started for it; and what is not there yet."""
+    if (embedded := connection.embedded) is None:
+        yield connection, ()
+        return
+    from rapidbyte.pg.embedded import start_embedded, visited
+
+    folder = _folder(embedded)
+    if makes:
+        yield _connection(start_embedded(folder, embedded.database)), ()
+        return
+    with visited(folder, embedded.database) as (address, missing):
+        yield _connection(address), () if missing is None else (missing,)
+
+
+def _folder(embedded: EmbeddedServer) -> Path | None:
+    return None if embedded.data_dir is None else Path(embedded.data_dir)
+
+
+def _connection(address: EmbeddedAddress) -> Connection:
     return Connection(host=address.host, port=address.port, user=address.user, database=address.database)

@@ -1,7 +1,8 @@
 """The command line. `main` is the console script; one file a command; the only broad `except` of the project.
 
 application   the Typer application: global options and the list of commands
-run, check, plan, discover, init, schema, demo, bench
+run, check, plan, discover, init, schema, demo, psql, bench
+looking       what check and plan have in common
 options       what several commands take
 console       stdout for the result, stderr for the rest
 progress      events counted and told; live: the same and the summary with rich
@@ -52,22 +53,30 @@ def _main() -> None:
     # Looking for plugins of pydantic reads the metadata of every installed package (25 ms).
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     arguments = sys.argv[1:]
-    if arguments == ["--version"]:  # without Typer, whose import and coercion take 0.2 s
-        from rapidbyte import __version__
-
-        print(f"rapidbyte {__version__}")
-        return
     from rapidbyte.cli.console import Console, prepare_streams
 
     prepare_streams()
     console = Console()
     console.stop_request.install()
-    code = answer(arguments, console)
+    code = answer_version(console) if arguments == ["--version"] else answer(arguments, console)
     console.stop_request.retire()
     if not console.close():
         # The thread that waits for stderr holds its lock; the interpreter's shutdown would abort over that (C21).
         os._exit(code)
     sys.exit(code)
+
+
+def answer_version(console: Console) -> int:
+    """`rapidbyte --version` without Typer, whose import and coercion take 0.2 s."""
+    from rapidbyte import __version__
+    from rapidbyte.errors import ConfigError
+
+    console.start()
+    try:
+        console.require_print(f"rapidbyte {__version__}\n")
+    except ConfigError as error:
+        return console.fail(error)
+    return 0
 
 
 def answer(arguments: Sequence[str], console: Console) -> int:
@@ -91,6 +100,7 @@ def _carried_out(arguments: Sequence[str], console: Console) -> int:
     import typer
 
     from rapidbyte.cli.application import application
+    from rapidbyte.cli.console import UnwritableStdout, stdout_error
     from rapidbyte.errors import RapidbyteError
 
     try:
@@ -102,6 +112,9 @@ def _carried_out(arguments: Sequence[str], console: Console) -> int:
         return console.fail(_usage_error(error))
     except (KeyboardInterrupt, typer.Abort):
         return _fail_interrupted(console)
+    except UnwritableStdout as error:  # Typer's own: --help, --show-completion
+        console.forget_stdout()
+        return 0 if error.reader_is_gone else console.fail(stdout_error(error))
 
 
 def _fail_defect(defect: Exception, console: Console) -> int:
@@ -129,7 +142,19 @@ def _usage_error(error: typer.TyperException) -> ConfigError:
 
     context: typer.Context | None = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "rapidbyte"
-    return ConfigError(error.format_message(), code="usage", hint=f"{command} --help", afterwards="nothing was started")
+    message = error.format_message().replace(": Value error, ", ": ")
+    hint = _meant(message) or f"{command} --help"
+    return ConfigError(message, code="usage", hint=hint, afterwards="nothing was started")
+
+
+def _meant(message: str) -> str | None:
+    """A hint with the word that was probably meant, out of `'x' is not one of 'a', 'b'`."""
+    import difflib
+    import re
+
+    given, said, known = message.partition(" is not one of ")
+    near = difflib.get_close_matches(given.rpartition(": ")[2].strip("'"), re.findall(r"'([^']*)'", known), n=1)
+    return f"did you mean `{near[0]}`?" if said and near else None
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from rapidbyte.cli.demo import demo
 from rapidbyte.cli.discover import discover
 from rapidbyte.cli.init import init
 from rapidbyte.cli.plan import plan
+from rapidbyte.cli.psql import psql
 from rapidbyte.cli.run import run
 from rapidbyte.cli.schema import schema
 
@@ -64,5 +65,5 @@ def take_global_options(
     console.configure(quiet=quiet, verbosity=verbose, log_format=log_format.value)
 
 
-for _command in (run, check, plan, discover, init, schema, demo, bench):
+for _command in (run, check, plan, discover, init, schema, demo, psql, bench):
     application.command()(_command)

@@ -32,6 +32,47 @@ STDERR_PATIENCE_SECONDS = 2.0
 """How long the end of the process waits for a stderr that nobody reads."""
 
 
+class UnwritableStdout(OSError):
+    """Stdout takes nothing: a full disk, or a reader that has gone away. Raised by `Stdout` alone.
+
+    It has no `errno`: Typer would end the process with 1 at the sight of EPIPE.
+    """
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.strerror = cause.strerror
+        self.reader_is_gone = isinstance(cause, BrokenPipeError)
+        """Nobody reads any more, which is no failure."""
+
+
+class Stdout(io.TextIOWrapper):
+    """Stdout whose failures cannot be mistaken for those of another file."""
+
+    def write(self, text: str, /) -> int:
+        """Raises UnwritableStdout."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise UnwritableStdout(error) from error
+
+    def flush(self) -> None:
+        """Raises UnwritableStdout."""
+        try:
+            super().flush()
+        except OSError as error:
+            raise UnwritableStdout(error) from error
+
+
+def stdout_error(error: OSError, afterwards: str = "nothing was changed") -> ConfigError:
+    """The error of a command whose result could not be printed."""
+    return ConfigError(
+        f"stdout takes nothing: {error.strerror}",
+        code="stdout_unwritable",
+        hint="is the disk full that it goes to?",
+        afterwards=afterwards,
+    )
+
+
 class LineWriter:
     """Lines to stderr in order, from any thread; `put` never blocks (C21).
 
@@ -156,22 +197,19 @@ class Console:
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
             self.forget_stdout()
-            return False
-        except OSError:
-            self.forget_stdout()
+            if isinstance(error, BrokenPipeError) or (isinstance(error, UnwritableStdout) and error.reader_is_gone):
+                return False
             raise
         return True
 
-    def require_print(self, text: str) -> None:
-        """`print` for a command whose text is all it does. Raises ConfigError where stdout takes nothing."""
+    def require_print(self, text: str, *, afterwards: str = "nothing was changed") -> None:
+        """`print` for a command that is told to say this. Raises ConfigError where stdout takes nothing."""
         try:
             self.print(text)
         except OSError as error:
-            raise ConfigError(
-                f"stdout takes nothing: {error.strerror}", code="stdout_unwritable", afterwards="nothing was changed"
-            ) from error
+            raise stdout_error(error, afterwards) from error
 
     def forget_stdout(self) -> None:
         """Points stdout at nothing, so that the interpreter's own last flush cannot fail as well."""
@@ -211,8 +249,21 @@ def prepare_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout = _with_escapes(sys.stdout, 1)
+    sys.stdout = _telling_failures(_with_escapes(sys.stdout, 1))
     sys.stderr = _with_escapes(sys.stderr, 2)
+
+
+def _telling_failures(stream: TextIO) -> TextIO:
+    if not isinstance(stream, io.TextIOWrapper):  # a test has put something else
+        return stream
+    lines, unbuffered, encoding = stream.line_buffering, stream.write_through, stream.encoding
+    return Stdout(
+        stream.detach(),  # pyright: ignore[reportUnknownArgumentType]  TextIOWrapper is generic in its buffer
+        encoding=encoding,
+        errors="backslashreplace",
+        line_buffering=lines,
+        write_through=unbuffered,
+    )
 
 
 def _with_escapes(stream: TextIO | None, descriptor: int) -> TextIO:

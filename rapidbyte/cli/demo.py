@@ -82,7 +82,8 @@ def demo(
         if not keep:
             shutil.rmtree(paths.server, ignore_errors=True)
     text = wants_text(console, output)
-    console.require_print(_demo_text(paths, results) if text else _demo_json(paths, results))
+    shown = _demo_text(paths, results) if text else _demo_json(paths, results)
+    console.require_print(shown, afterwards="the demonstration has run; its pipelines are in " + str(paths.folder))
     return _tell_errors(console, results)
 
 
@@ -197,6 +198,7 @@ def _next_steps(paths: DemoPaths) -> str:
         (f"{program} run {load} --limit 5", "reads, writes nothing, shows the first rows"),
         (f"{program} plan {copy}", "every statement of the second pipeline, and why it would publish so"),
         (f"{program} run {copy} --output json", "where the time went, in every detail"),
+        (f"{program} psql {load}", "looks into that server; `-c 'select ...'` asks one question"),
         (f"{program} init --from data.csv --to postgresql://...", "a pipeline of your own"),
     )
     return "".join(

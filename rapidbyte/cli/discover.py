@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rapidbyte.cli.options import EnvFileOption, PipelineArgument, SetOption
+from rapidbyte.cli.options import EnvFileOption, PipelineArgument, SetOption, ShowRowValuesOption
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -19,7 +19,7 @@ class DiscoverFormat(StrEnum):
     auto = "auto"
     json = "json"
     yaml = "yaml"
-    """Ready to be pasted below `source.streams`."""
+    """The `streams:` block, indented as it stands below `source:`."""
     text = "text"
 
 
@@ -30,17 +30,23 @@ def discover(
     env_file: EnvFileOption = None,
     output: Annotated[
         DiscoverFormat,
-        typer.Option("--output", help="auto is text on a terminal and JSON elsewhere; yaml is ready to paste."),
+        typer.Option(
+            "--output",
+            help="auto is text on a terminal and JSON elsewhere; yaml is the streams: block, ready to paste.",
+        ),
     ] = DiscoverFormat.auto,
+    show_row_values: ShowRowValuesOption = False,
 ) -> int:
     """List the streams of the source, with columns, keys and estimates."""
     from rapidbyte import wiring
     from rapidbyte.cli.run import load_spec
     from rapidbyte.report.document import document_text, streams_document
     from rapidbyte.report.overview import streams_text, streams_yaml
+    from rapidbyte.spec import RunOptions
 
     console: Console = context.obj
-    shapes = wiring.discover(load_spec(pipeline, override, env_file))
+    options = RunOptions(show_row_values=show_row_values)
+    shapes = wiring.discover(load_spec(pipeline, override, env_file), options=options)
     if output is DiscoverFormat.auto:
         output = DiscoverFormat.text if console.stdout_is_terminal else DiscoverFormat.json
     if output is DiscoverFormat.yaml:

@@ -27,12 +27,18 @@ def init(
     force: Annotated[bool, typer.Option("--force", help=f"Overwrite {FILE_NAME}.")] = False,
 ) -> int:
     """Write a commented pipeline.yaml into the current folder."""
-    from rapidbyte.config import template
+    from rapidbyte.config import starter
 
     console: Console = context.obj
     path = Path(FILE_NAME)
-    write_new(path, template(origin, goal), force=force)
-    console.require_print(f"{path}\n")
+    written = starter(origin, goal)
+    write_new(path, written.text, force=force)
+    console.require_print(f"{path}\n", afterwards=f"{path} was written")
+    if written.variables:
+        console.tell(
+            f"set {' and '.join(written.variables)}, which {path} reads, in the environment or in a file .env "
+            f"beside it, as {written.variables[0]}=...; {path} itself holds no password"
+        )
     console.tell(f"next: rapidbyte check {path}, rapidbyte plan {path}, rapidbyte run {path}")
     return 0
 

@@ -58,7 +58,7 @@ def _progress_table(progress: Progress) -> RenderableType:
         table.add_row(*_progress_row(stream))
     left = f", about {seconds(progress.left_s)} left" if progress.left_s is not None else ""
     table.caption = Text(
-        f"{progress.phase} {seconds(progress.elapsed_s)}, {progress.workers_active} workers active{left}"
+        f"run {seconds(progress.duration_s)}, {progress.phase}, {progress.workers_active} workers active{left}"
     )
     table.caption_justify = "left"
     return table

@@ -38,6 +38,9 @@ OutputOption = Annotated[
     ResultFormat,
     typer.Option("--output", help="Format of stdout: auto is text on a terminal and JSON elsewhere."),
 ]
+ShowRowValuesOption = Annotated[
+    bool, typer.Option("--show-row-values", help="Show the values of rows, in errors and in reasons.")
+]
 
 
 DeadlineOption = Annotated[

@@ -85,7 +85,8 @@ class Progress:
     """The run at one moment."""
 
     phase: str
-    elapsed_s: float
+    duration_s: float
+    """Since the run's start, as the result counts it."""
     workers_active: int
     left_s: float | None
     streams: tuple[StreamProgress, ...]
@@ -124,7 +125,9 @@ class Tally:
                     stream = self._stream(event.stream)
                     stream.status, stream.ended_at = event.status, time.monotonic()
                     stream.under_way.clear()
-                case RunStarted() | Retried() | RunFinished() | Notice():
+                case RunStarted():
+                    self._started_at = time.monotonic()
+                case Retried() | RunFinished() | Notice():
                     pass
 
     def now(self) -> Progress:
@@ -134,7 +137,7 @@ class Tally:
             streams = tuple(_stream_progress(stream, moment) for stream in self._streams.values())
             return Progress(
                 phase=self._phase,
-                elapsed_s=moment - self._started_at,
+                duration_s=moment - self._started_at,
                 workers_active=sum(len(stream.under_way) for stream in self._streams.values()),
                 left_s=_time_left(tuple(self._streams.values()), moment),
                 streams=streams,
@@ -189,13 +192,13 @@ def _time_left(streams: tuple[_Counters, ...], moment: float) -> float | None:
 
 
 def progress_line(progress: Progress) -> str:
-    """One plain line: `load: orders 1,200,000 rows 45.1 MB/s (60%), 2 workers active, 3.1 s left`."""
+    """One plain line: `run 7.2 s, load: orders 1,200,000 rows 45.1 MB/s (60%), 2 workers active, 3.1 s left`."""
     streams = "; ".join(
         f"{stream.name} {_stream_words(stream)}" for stream in progress.streams if stream.status == "loading"
     )
     active = f", {progress.workers_active} workers active" if streams else ""
     left = f", {seconds(progress.left_s)} left" if progress.left_s is not None else ""
-    return f"{progress.phase} ({seconds(progress.elapsed_s)}){': ' if streams else ''}{streams}{active}{left}"
+    return f"run {seconds(progress.duration_s)}, {progress.phase}{': ' if streams else ''}{streams}{active}{left}"
 
 
 def _stream_words(stream: StreamProgress) -> str:
@@ -269,7 +272,7 @@ def _ticking(console: Console, tally: Tally) -> Generator[None]:
 def _fields(progress: Progress) -> dict[str, object]:
     return {
         "phase": progress.phase,
-        "elapsed_s": round(progress.elapsed_s, 3),
+        "duration_s": round(progress.duration_s, 3),
         "workers_active": progress.workers_active,
         "rows": sum(stream.rows for stream in progress.streams),
         "bytes": sum(stream.bytes for stream in progress.streams),

@@ -18,6 +18,7 @@ from rapidbyte.cli.options import (
     PipelineArgument,
     ResultFormat,
     SetOption,
+    ShowRowValuesOption,
     StreamOption,
     WorkersOption,
     parse_deadline,
@@ -52,9 +53,7 @@ def run(
     result: Annotated[
         Path | None, typer.Option("--result", metavar="FILE", help="Also write the JSON result to this file.")
     ] = None,
-    show_row_values: Annotated[
-        bool, typer.Option("--show-row-values", help="Show the values of rows in errors.")
-    ] = False,
+    show_row_values: ShowRowValuesOption = False,
     checksum: Annotated[
         bool, typer.Option("--checksum", help="Compare checksums of source and stage before publishing.")
     ] = False,

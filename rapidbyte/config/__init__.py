@@ -17,6 +17,6 @@ starter         the file that `rapidbyte init` writes
 from __future__ import annotations
 
 from rapidbyte.config.loading import load
-from rapidbyte.config.starter import template
+from rapidbyte.config.starter import starter
 
-__all__ = ["load", "template"]
+__all__ = ["load", "starter"]

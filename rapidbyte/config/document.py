@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,8 @@ class Scalar:
     """Without quotes, so that YAML would guess its type."""
     place: Place
     origin: Origin = "file"
+    flow: Listing | Mapping | None = None
+    """What the text of a `--set` is where a list or a mapping is due: `[a, b]`, `{a: b}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,39 @@ class Unusable:
 
 
 Node = Scalar | Listing | Mapping | Unusable
+
+
+def flow_in(text: str, place: Place) -> Listing | Mapping | None:
+    """The list or mapping that a text of one line is; None for any other text. All of it stands at this place."""
+    if not text.strip().startswith(("[", "{")):
+        return None
+    tree, problems = read_document(text, place.file)
+    if problems or not isinstance(tree, Listing | Mapping):
+        return None
+    moved = _moved(tree, place)
+    return moved if isinstance(moved, Listing | Mapping) else None
+
+
+def _moved(node: Node, place: Place) -> Node:
+    match node:
+        case Listing():
+            return Listing(items=tuple(_moved(item, place) for item in node.items), place=place)
+        case Mapping():
+            entries = tuple((replace(key, place=place), _moved(value, place)) for key, value in node.entries)
+            return Mapping(entries=entries, place=place)
+        case _:
+            return replace(node, place=place)
+
+
+def plain(node: Node) -> Any:
+    """The node as dicts and lists of scalars."""
+    match node:
+        case Mapping():
+            return {key.text: plain(value) for key, value in node.entries}
+        case Listing():
+            return [plain(item) for item in node.items]
+        case _:
+            return node
 
 
 def quoted(text: str) -> str:

@@ -171,7 +171,11 @@ class Substitution:
             return Unusable(place=scalar.place)
         text = "".join(parts) + scalar.text[at:]
         origin = scalar.origin if scalar.origin == "set" or text == scalar.text else "environment"
-        return replace(scalar, text=text, origin=origin)
+        return replace(scalar, text=text, origin=origin, flow=self._flow(scalar.flow))
+
+    def _flow(self, node: Listing | Mapping | None) -> Listing | Mapping | None:
+        changed = None if node is None else self._node(node)
+        return changed if isinstance(changed, Listing | Mapping) else None
 
     def _resolve(self, found: re.Match[str], scalar: Scalar) -> str | None:
         if found["dollar"]:
@@ -180,7 +184,9 @@ class Substitution:
         if not value and found["default"] is not None:
             return found["default"][2:]
         if not value:
-            self._missing.setdefault(found["name"], []).append(scalar.place)
+            places = self._missing.setdefault(found["name"], [])
+            if scalar.origin == "file" or scalar.place not in places:
+                places.append(scalar.place)
             return None
         return value
 

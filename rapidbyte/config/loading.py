@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from rapidbyte.config.models import (
 from rapidbyte.config.overrides import apply_overrides
 from rapidbyte.config.problems import Finding, Index, config_error, findings_of
 from rapidbyte.config.rules import Sections, check_rules
-from rapidbyte.errors import Problem
+from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.spec import PipelineSpec
 
 S = TypeVar("S", bound=Section)
@@ -47,6 +48,7 @@ def load(
     ConfigError, whose `problems` are all that is wrong, in the order of the file.
     """
     file = printable(os.fspath(path))
+    _require_file(Path(path), file)
     variables = find_variables(Path(path), env, env_file)
     tree, structure = read_document(read_text(path, what="the pipeline file"), file)
     root, wrong = _mapping(tree, file, overrides, structure)
@@ -58,6 +60,31 @@ def load(
     if problems or model is None:
         raise config_error(file, problems)
     return make_spec(model, Path(path))
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False  # whoever opens it says why it cannot
+    return False
+
+
+def _require_file(path: Path, file: str) -> None:
+    """Raises ConfigError where there is no such file, with the names that it may have been mistaken for."""
+    if not _is_missing(path):
+        return
+    others = {found.stem: found for ending in ("*.yml", "*.yaml") for found in sorted(path.parent.glob(ending))}
+    near = difflib.get_close_matches(path.stem, others, n=3)
+    there = ", ".join(printable(str(others[stem])) for stem in (near or sorted(others)[:3]))
+    first = f"{'did you mean' if near else 'here is'} {there}? " if there else ""
+    raise ConfigError(
+        f"the pipeline file {file} cannot be read: there is no such file",
+        code="config_unreadable",
+        hint=f"{first}`rapidbyte init` writes one to start from, `rapidbyte demo` shows two that work",
+    )
 
 
 def _mapping(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from rapidbyte.config.document import Scalar
 from rapidbyte.config.scalars import (
@@ -20,6 +20,7 @@ from rapidbyte.config.scalars import (
     Lag,
     Name,
     Names,
+    Paths,
     Patterns,
     PipelineName,
     RawText,
@@ -34,6 +35,7 @@ from rapidbyte.config.scalars import (
     as_list,
     as_text,
     as_word,
+    as_written,
     at_least,
     fault,
     not_yet,
@@ -56,9 +58,16 @@ NO_EFFECT = "Accepted, without effect:"
 class Section(BaseModel, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True):
     """A mapping with known keys. Its validator is built when it is first used: building takes longer than loading."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        """A mapping of `--set` as such."""
+        return as_written(value)
+
 
 def _embedded(value: Any) -> Any:
     """`true` is an embedded server with its defaults, `false` none; a mapping is read as it is."""
+    value = as_written(value)
     if isinstance(value, Scalar):
         if value.text not in ("true", "false"):
             raise fault("true, false, or a mapping with `data_dir` and `database` is due here")
@@ -68,6 +77,7 @@ def _embedded(value: Any) -> Any:
 
 def _type_names(value: Any) -> tuple[tuple[str, str], ...]:
     """Declared column types, as (column, type)."""
+    value = as_written(value)
     if not isinstance(value, dict):
         raise fault("a mapping of columns to types is due here", "write it as {column: type}")
     pairs: list[tuple[str, str]] = []
@@ -178,9 +188,10 @@ class PostgresSourceKeys(ConnectionKeys, frozen=True):
 class FilesSourceKeys(Section, frozen=True):
     """`source.config` with `use: files`."""
 
-    path: Text | None = Field(
+    path: Paths | None = Field(
         default=None,
-        description="File or glob such as data/*.csv, relative to the pipeline file. A stream's own path wins.",
+        description="File, glob such as data/*.csv, or folder (all files of the format in it; data/** those below it "
+        "too), or a list of these; relative to the pipeline file. A stream's own path wins.",
     )
     format: FormatWord | None = Field(
         default=None, description="Default: guessed from the name. ndjson and arrow are not available in this version."
@@ -273,8 +284,9 @@ class FilesStream(StreamKeys, frozen=True):
     """One entry of `source.streams` with `use: files`."""
 
     name: Name = Field(description="Any name; the target is called so unless `target` is given.")
-    path: Text | None = Field(
-        default=None, description="File or glob, relative to the pipeline file. Default: the config's."
+    path: Paths | None = Field(
+        default=None,
+        description="As `source.config.path`. Default: of that, the file called like the stream, else all.",
     )
     types: ColumnTypes = Field(default=(), description="PostgreSQL types of columns, instead of the inferred ones.")
 
@@ -452,6 +464,7 @@ class Autotune(Section, frozen=True):
 
 def _unpinned(value: Any) -> Any:
     """`autotune` with the keys' older names replaced."""
+    value = as_written(value)
     if not isinstance(value, dict):
         return value  # the model refuses it
     names = {

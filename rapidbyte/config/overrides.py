@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rapidbyte.config.document import MAX_DEPTH, Listing, Mapping, Node, Place, Scalar, Unusable, shown
+from rapidbyte.config.document import MAX_DEPTH, Listing, Mapping, Node, Place, Scalar, Unusable, flow_in, shown
 from rapidbyte.errors import Problem
 
 _STEP = re.compile(r"(?P<key>[^.\[\]]+)|\[(?P<index>[0-9]{1,6})\]")
@@ -25,7 +25,7 @@ def apply_overrides(root: Mapping, overrides: Sequence[tuple[str, str]]) -> tupl
     problems: list[Problem] = []
     for path, value in overrides:
         place = Place(file=f"--set {shown(path)}")
-        scalar = Scalar(text=value, written=value, plain=True, place=place, origin="set")
+        scalar = Scalar(text=value, written=value, plain=True, place=place, origin="set", flow=flow_in(value, place))
         try:
             _check_length(path)
             changed = _with(root, path, scalar)

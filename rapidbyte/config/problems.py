@@ -179,6 +179,9 @@ def _no_mapping(path: Path, index: Index) -> Finding:
     node = index.node(path)
     if isinstance(node, Scalar) and node.plain and node.text in ("", "~", "null", "Null", "NULL"):
         return Finding(path=path, message="there is no value here", hint="give it a value, or remove the key")
+    if isinstance(node, Scalar) and node.origin == "set":
+        hint = "write it as '{key: value}', in quotes, for the shell's sake"
+        return Finding(path=path, message="keys with values are due here", hint=hint)
     hint = "write `- name: orders`" if path[:2] == ("source", "streams") and len(path) == 3 else None
     return Finding(path=path, message="keys with values are due here", hint=hint)
 

@@ -68,8 +68,8 @@ serve `${NAME}` alone: the PG* variables that libpq reads come from the environm
 
 Replaces or adds one value, which is then checked like the file: `--set destination.config.schema=raw`,
 `--set "source.streams[0].where=amount > 0"`, or by the stream's name,
-`--set "source.streams.orders.columns=[id, amount]"`.
-`${NAME}` and `$$` work as in the file.
+`--set "source.streams.orders.columns=[id, amount]"`. Where a list or a mapping is due it is written on one line, as
+YAML has it: `--set "destination.config={embedded: true, schema: raw}"`. `${NAME}` and `$$` work as in the file.
 
 ## Known spellings
 
@@ -105,20 +105,23 @@ def _section(path: str, models: dict[str, type[Section]]) -> str:
     title = "`source.streams[]`" if path == "source.streams" else title
     title = title.replace("source.*, destination.*: ", "")
     same = len({id(model) for model in models.values()}) == 1
-    rows: dict[str, tuple[set[str], FieldInfo]] = {}
+    rows: dict[str, dict[str, FieldInfo]] = {}
     for scope, model in models.items():
         for key, info in keys_of(model).items():
-            rows.setdefault(key, (set(), info))[0].add(scope)
-    ordered = sorted(rows.items(), key=lambda row: not row[1][1].is_required())
-    lines = [_row(key, scopes, info, everywhere=same or len(scopes) > 1) for key, (scopes, info) in ordered]
+            rows.setdefault(key, {})[scope] = info
+    ordered = sorted(rows.items(), key=lambda row: not next(iter(row[1].values())).is_required())
+    lines = [_row(key, infos, everywhere=same or len(infos) > 1) for key, infos in ordered]
     table = "| key | type | default | scope | meaning |\n|---|---|---|---|---|\n" + "\n".join(lines)
     where = "\n\nUnder `source` and `destination` alike." if "destination.*" in path else ""
     return f"\n## {title}{where}\n\n{table}\n"
 
 
-def _row(key: str, scopes: set[str], info: FieldInfo, *, everywhere: bool) -> str:
-    scope = "all" if everywhere else f"use: {', '.join(sorted(scopes))}"
-    cells = (f"`{key}`", _type(info), _default(info), scope, info.description or "")
+def _row(key: str, infos: dict[str, FieldInfo], *, everywhere: bool) -> str:
+    """One key, which may have another type and the same meaning in each scope."""
+    info = next(iter(infos.values()))
+    scope = "all" if everywhere else f"use: {', '.join(sorted(infos))}"
+    types = ", ".join(dict.fromkeys(_type(each) for each in infos.values()))
+    cells = (f"`{key}`", types, _default(info), scope, info.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

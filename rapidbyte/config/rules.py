@@ -20,7 +20,7 @@ from rapidbyte.config.models import (
 )
 from rapidbyte.config.problems import Finding, Path
 from rapidbyte.model import IDENTIFIER_BYTES
-from rapidbyte.spec import MEGABYTE
+from rapidbyte.spec import MEGABYTE, dsn_fault, paths_of
 
 Stream = PostgresStream | FilesStream
 Connector = PostgresSource | FilesSource | Destination
@@ -154,12 +154,12 @@ def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path
         yield Finding(
             path=path, message="the stream has no `path`", hint="give it one, or `source.config` a path for all"
         )
-    if stream.path is not None and _REMOTE.match(stream.path):
+    if any(map(_REMOTE.match, paths_of(stream.path))):
         yield Finding(path=(*path, "path"), message="remote files are not available in this version")
 
 
 def _file_options(config: FilesSourceKeys) -> Iterator[Finding]:
-    if config.path is not None and _REMOTE.match(config.path):
+    if any(map(_REMOTE.match, paths_of(config.path))):
         yield Finding(path=("source", "config", "path"), message="remote files are not available in this version")
     if config.format != "parquet":
         return
@@ -205,6 +205,8 @@ def _connection(config: ConnectionKeys, path: Path) -> Iterator[Finding]:
     text = config.dsn.reveal()
     if not text.strip():
         yield Finding(path=(*path, "dsn"), message="the connection string is empty")
+    if (wrong := dsn_fault(text)) is not None:
+        yield Finding(path=(*path, "dsn"), message=wrong[0], hint=wrong[1])
     if config.service is not None:
         yield Finding(path=(*path, "service"), message="`service` does not go with `dsn`", hint="remove one of them")
     mode = _SSLMODE_IN_DSN.search(text)

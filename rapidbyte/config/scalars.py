@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from rapidbyte.config.document import Mapping, Scalar, Unusable, misreading, quoted, read_document, shown
+from rapidbyte.config.document import Scalar, Unusable, misreading, plain, quoted, shown
 from rapidbyte.cursor import CursorLag
 from rapidbyte.model import IDENTIFIER_BYTES, Secret
 
@@ -175,8 +175,7 @@ def as_word(value: Any) -> str:
 
 def as_list(value: Any) -> Any:
     """The items; a value of `--set` is read as `[a, b]`."""
-    if isinstance(value, Scalar) and value.origin == "set":
-        value = _list_of(value)
+    value = as_written(value)
     if isinstance(value, list):
         return value  # pyright: ignore[reportUnknownVariableType] - items are judged by the type that follows
     _usable(value)
@@ -185,11 +184,23 @@ def as_list(value: Any) -> Any:
     raise fault("a list is due here", "write it as [a, b], or one item a line after `- `")
 
 
-def _list_of(scalar: Scalar) -> list[Any]:
-    tree, problems = read_document(scalar.text, scalar.place.file)
-    if problems or tree is None or isinstance(tree, Scalar | Mapping):
-        raise fault("a list is due here", "write it as [a, b]")
-    return [item for item in getattr(tree, "items", ()) if isinstance(item, Scalar)]
+def as_written(value: Any) -> Any:
+    """A value of `--set` that is a list or a mapping as such, where the key may have one."""
+    return plain(value.flow) if isinstance(value, Scalar) and value.flow is not None else value
+
+
+def as_paths(value: Any) -> str | tuple[str, ...]:
+    """One path, or a list of them."""
+    value = as_written(value)
+    if isinstance(value, Scalar):
+        return _filled(as_text(value))
+    return tuple(_filled(as_text(item)) for item in _some(as_list(value)))
+
+
+def _some(items: list[Any]) -> list[Any]:
+    if not items:
+        raise fault("the list is empty")
+    return items
 
 
 def not_yet(*words: str) -> Callable[[T], T]:
@@ -285,8 +296,15 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-_TEXT = WithJsonSchema({"type": "string"})
+_STRING = {"type": "string"}
+_TEXT = WithJsonSchema(_STRING)
 Text = Annotated[str, PlainValidator(as_text), AfterValidator(_filled), Kind(name="text"), _TEXT]
+Paths = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(as_paths),
+    Kind(name="text, or a list of texts"),
+    WithJsonSchema({"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1}]}),
+]
 RawText = Annotated[str, PlainValidator(as_text), Kind(name="text"), _TEXT]
 Name = Annotated[str, PlainValidator(as_text), AfterValidator(_printable), Kind(name="name"), _TEXT]
 Identifier = Annotated[str, PlainValidator(as_text), AfterValidator(_identifier), Kind(name="name"), _TEXT]

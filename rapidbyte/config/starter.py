@@ -44,7 +44,16 @@ class _End:
     """Environment variables that have to be set."""
 
 
-def template(source: str, destination: str) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starter:
+    """A pipeline file to start from."""
+
+    text: str
+    variables: tuple[str, ...]
+    """Environment variables that it reads, for what must not stand in it."""
+
+
+def starter(source: str, destination: str) -> Starter:
     """A commented pipeline file from `source`, a DSN or a path of files, to `destination`, a DSN or `embedded`.
 
     The file holds no secret: a password becomes `${SOURCE_PASSWORD}` or `${DESTINATION_PASSWORD}`, and a DSN that
@@ -57,7 +66,7 @@ def template(source: str, destination: str) -> str:
     else:
         origin, use, streams = _files(source)
     variables = (*origin.variables, *target.variables)
-    return _TEXT.format(
+    text = _TEXT.format(
         variables=_set_first(variables),
         pipeline=quoted(_pipeline_name(origin.name)),
         use=use,
@@ -65,6 +74,7 @@ def template(source: str, destination: str) -> str:
         streams=streams,
         destination=_indented(target.lines),
     )
+    return Starter(text=text, variables=variables)
 
 
 def _is_dsn(text: str) -> bool:
@@ -79,7 +89,7 @@ def _set_first(variables: tuple[str, ...]) -> str:
     if not variables:
         return "# It needs no environment variable."
     names = "\n".join(f"#   {name}" for name in variables)
-    return f"# Set before running, in the environment or in a file .env beside this one:\n{names}"
+    return f"# Set before running, in the environment or as NAME=value lines in a file .env beside this one:\n{names}"
 
 
 def _pipeline_name(text: str) -> str:
@@ -203,7 +213,7 @@ resources:
 """
 
 _TABLES = """\
-    # `rapidbyte discover` with --output yaml prints the source's tables, ready to paste here.
+    # `rapidbyte discover FILE --output yaml` prints this whole block, a stream for each of the source's tables.
     - name: "public.*"    # a table, schema.table, or a pattern; every table becomes a stream
       # exclude: ["tmp_*"]
       # target: "raw.*"   # default: the same schema and name

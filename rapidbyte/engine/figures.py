@@ -41,6 +41,9 @@ MEGABYTE = 1024 * 1024
 CLEAR_LEAD = 0.15
 """A share that leads the next one by less is called balanced: two runs of the same load differ by about 0.1."""
 
+TELLING_SECONDS = 0.5
+"""Worker time, all together. Of less, connecting and the servers' caches are what was measured."""
+
 ADVICE: dict[Bottleneck, str] = {
     "source": "The source delivers more slowly than the destination takes: give the source more CPU or I/O, read fewer "
     "columns, or add workers while it has idle cores.",
@@ -106,6 +109,7 @@ def build(
         workers=workers_summary(reports, plan.workers if plan is not None else 0),
         streams=streams,
         verdict=verdict(reports),
+        verdict_missing=None if options.dry_run else why_no_verdict(reports),
         warnings=(*spec.notices, *(plan.warnings if plan is not None else ()), *outcome.warnings),
         error=error_info(outcome.error, show_row_values=options.show_row_values) if outcome.error else None,
     )
@@ -366,9 +370,19 @@ def shares(reports: Iterable[WorkerReport]) -> TimeShares | None:
     return TimeShares(source=source / total, client=client / total, destination=destination / total)
 
 
-def verdict(reports: Iterable[WorkerReport]) -> Verdict | None:
-    """What limited the run, by the greatest share of the workers' time; None where nothing was measured."""
-    found = shares(reports)
+def why_no_verdict(reports: Sequence[WorkerReport]) -> str | None:
+    """A sentence where what was measured tells nothing; None where there is a verdict."""
+    if not sum(report.receipt.rows for report in reports):
+        return "no row was loaded"
+    spent_s = sum(report.times.wait_source_s + report.times.active_s for report in reports)
+    if spent_s < TELLING_SECONDS:
+        return f"the workers had {spent_s:.2f} s of work, which is too short to tell what limits a load"
+    return None
+
+
+def verdict(reports: Sequence[WorkerReport]) -> Verdict | None:
+    """What limited the run, by the greatest share of the workers' time; None where that tells nothing."""
+    found = None if why_no_verdict(reports) else shares(reports)
     if found is None:
         return None
     ranked: list[tuple[float, Bottleneck]] = sorted(

@@ -21,6 +21,7 @@ from rapidbyte.engine.jobs import StreamLoad, Work, begun_anew, jobs_of, partiti
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.engine.pool import Fanout, thread_pool
 from rapidbyte.engine.retry import RetryPolicy, repeat
+from rapidbyte.engine.volatile import explained
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.failpoints import failpoint
@@ -328,7 +329,7 @@ class Loading:
         )
 
     def _end_failed(self, load: StreamLoad, error: RapidbyteError, reports: tuple[WorkerReport, ...] = ()) -> None:
-        told = of_the_target(copy(self._work.stopping.told(error)), load.contract)
+        told = explained(of_the_target(copy(self._work.stopping.told(error)), load.contract), load.plan)
         told.context = replace(told.context, stream=load.name)
         told.at(table=str(load.plan.target), afterwards=afterwards(load.plan, told))
         cancelled = isinstance(told, CancelledError)

@@ -1,22 +1,16 @@
-"""Connection settings -> libpq parameters. Judged before anything is opened, and never echoed.
-
-libpq prints what it cannot parse, password included, and takes part of an unescaped password for the host;
-so a URI is looked at here first.
-"""
+"""Connection settings -> libpq parameters. Judged before anything is opened, and never echoed."""
 
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from rapidbyte.errors import ConfigError
-from rapidbyte.spec import Connection
+from rapidbyte.spec import Connection, dsn_fault
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_SCHEMES = ("postgresql", "postgres")
 
 
 def is_local(host: str | None) -> bool:
@@ -30,29 +24,9 @@ def is_local(host: str | None) -> bool:
 
 def _parse_dsn(dsn: str) -> dict[str, str]:
     """Libpq's own parse of a DSN that passed our look. Raises ConfigError that quotes none of it."""
-    if "://" in dsn:
-        scheme, rest = dsn.split("://", 1)
-        if scheme not in _SCHEMES:
-            raise ConfigError(
-                "the DSN is no PostgreSQL URI: it must begin with postgresql://",
-                code="dsn_invalid",
-                hint="write postgresql://user:password@host:port/database, without a driver's name",
-            )
-        authority = rest.split("/", 1)[0].split("?", 1)[0]
-        if authority.count("@") > 1 or ("@" in rest[len(authority) :].split("?", 1)[0]):
-            raise ConfigError(
-                "the DSN holds an unescaped '@' or '/' in its user or password",
-                code="dsn_invalid",
-                hint="write %40 for @, %3A for :, %2F for /, or give host, user, password as separate fields",
-            )
-        try:
-            _ = urlsplit(dsn).port
-        except ValueError:
-            raise ConfigError(
-                "the DSN's host or port cannot be read",
-                code="dsn_invalid",
-                hint="an IPv6 address stands in [brackets]; a ':' in the password is written %3A",
-            ) from None
+    fault = dsn_fault(dsn)
+    if fault is not None:
+        raise ConfigError(fault[0], code="dsn_invalid", hint=fault[1])
     try:
         return {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
     except (psycopg.Error, ValueError):

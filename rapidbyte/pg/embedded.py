@@ -12,9 +12,11 @@ import fcntl
 import importlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +33,11 @@ SOCKET_PATH_BYTES = 103
 socket into a folder below /tmp that other users can enter."""
 
 _CREATE_DATABASE = (
-    "SELECT format('CREATE DATABASE %I', :'name') "
+    # template0, because nobody can be connected to it: `visited` may be to template1.
+    "SELECT format('CREATE DATABASE %I TEMPLATE template0', :'name') "
     "WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = :'name') \\gexec\n"
 )
+_LIST_DATABASE = "SELECT datname FROM pg_catalog.pg_database WHERE datname = :'name';\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +56,12 @@ def default_data_dir() -> Path:
     return _cache_dir() / "embedded"
 
 
-def start_embedded(data_dir: Path | None = None, database: str = "postgres") -> EmbeddedAddress:
+def start_embedded(
+    data_dir: Path | None = None, database: str = "postgres", *, makes_database: bool = True
+) -> EmbeddedAddress:
     """Starts the server of this data folder, or joins the running one, and makes sure that the database exists.
+
+    Unless `makes_database` is false: then the database is as it may be. A folder that is not there is made.
 
     May be called again, from several processes at once. The server is stopped when the last process that called
     this exits, or calls `stop_embedded`. Raises ConfigError when the extra is missing or the folder cannot be
@@ -69,9 +77,46 @@ def start_embedded(data_dir: Path | None = None, database: str = "postgres") -> 
         address = EmbeddedAddress(
             host=str(info.socket_dir), port=info.port or 5432, user=server.postgres_user, database=database
         )
-        if database != "postgres":
+        if database != "postgres" and makes_database:
             _create_database(server.bin_path, address)
         return address
+
+
+def is_made(data_dir: Path | None) -> bool:
+    """Whether there is a server in this data folder, running or not."""
+    return ((data_dir or default_data_dir()).expanduser() / "PG_VERSION").exists()
+
+
+@contextlib.contextmanager
+def visited(data_dir: Path | None, database: str) -> Generator[tuple[EmbeddedAddress, str | None]]:
+    """The server as it is, for those who may change nothing, and a sentence about what is not there yet.
+
+    In place of a missing database there is one as it would be new, in place of a missing server a new one in a
+    folder that is removed at the end. Raises what `start_embedded` does.
+    """
+    folder = (data_dir or default_data_dir()).expanduser().resolve()
+    if not is_made(folder):
+        with _passing_server() as address:
+            yield (
+                address,
+                f"the embedded server in {folder}, with database {database}, is not there yet: a run makes it",
+            )
+        return
+    address = start_embedded(folder, database, makes_database=False)
+    if database == "postgres" or _has_database(embedded_bin_dir(), address):
+        yield address, None
+    else:
+        yield replace(address, database="template1"), f"database {database} is not there yet: a run makes it"
+
+
+@contextlib.contextmanager
+def _passing_server() -> Generator[EmbeddedAddress]:
+    folder = Path(tempfile.mkdtemp(prefix="rapidbyte-"))
+    try:
+        yield start_embedded(folder / "server")
+    finally:
+        stop_embedded(folder / "server")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def stop_embedded(data_dir: Path | None = None) -> None:
@@ -227,12 +272,22 @@ def _traversable_only(*paths: Path) -> Generator[None]:
 
 
 def _create_database(bin_dir: Path, address: EmbeddedAddress) -> None:
-    """Creates the database if it is missing. psql, because psycopg is opened in `pg.session` alone."""
+    """Creates the database if it is missing."""
+    _asked(bin_dir, address, _CREATE_DATABASE, doing="create")
+
+
+def _has_database(bin_dir: Path, address: EmbeddedAddress) -> bool:
+    return _asked(bin_dir, address, _LIST_DATABASE, doing="look for") != ""
+
+
+def _asked(bin_dir: Path, address: EmbeddedAddress, question: str, *, doing: str) -> str:
+    """What the server answers about a database. psql, because psycopg is opened in `pg.session` alone."""
     command = [bin_dir / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-v", f"name={address.database}", "-h", address.host]
     command += ["-p", str(address.port), "-U", address.user, "-d", "postgres", "-f", "-"]
-    done = subprocess.run(command, input=_CREATE_DATABASE, text=True, capture_output=True, check=False)  # noqa: S603
+    done = subprocess.run(command, input=question, text=True, capture_output=True, check=False)  # noqa: S603
     if done.returncode:
         raise DestinationError(
-            f"the embedded server did not create database {address.database!r}: {done.stderr.strip()}",
+            f"the embedded server did not {doing} database {address.database!r}: {done.stderr.strip()}",
             code="embedded_database",
         )
+    return done.stdout.strip()

@@ -73,6 +73,13 @@ _EXACT: dict[str, tuple[str, str | None]] = {
 }
 
 
+FIND_BYTES = (
+    "the server does not say which column holds it: leave columns out with `columns` until the stream is read, then "
+    "look at the rows that SELECT ctid FROM ... WHERE the_column ~ '[^[:ascii:]]' lists, and correct them there"
+)
+"""What to do about bytes that are no text: SQL_ASCII databases take them, and COPY TO gives no context (B3)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyPlace:
     """Where a COPY failed. `line` counts rows of this COPY from 1."""
@@ -151,6 +158,8 @@ def translate(error: psycopg.Error, *, side: Side, doing: str) -> RapidbyteError
     if _is_raised_by_a_function(error):
         primary = "a function of the server raised an error, whose text may hold row values"
     place = copy_place(diag.context)
+    if state == "22021" and side == "source" and place.column is None:
+        hint = FIND_BYTES
     lost = is_connection_loss(error)
     where = "" if lost and state is None else f" [{state}]"
     text = f"the {side} failed while {doing}: {primary}{where}"

@@ -160,7 +160,7 @@ def _stream_shape(shape: StreamShape) -> dict[str, Any]:
         "name": shape.spec.name,
         "kind": shape.kind,
         "relation": str(shape.relation) if shape.relation is not None else None,
-        "path": shape.spec.path,
+        "path": list(shape.spec.path) if isinstance(shape.spec.path, tuple) else shape.spec.path,
         "primary_key": list(shape.primary_key),
         "estimated_rows": shape.estimated_rows,
         "estimated_bytes": shape.estimated_bytes,

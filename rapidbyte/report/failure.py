@@ -33,8 +33,10 @@ def failure_lines(error: ErrorInfo, problems: tuple[Problem, ...] = ()) -> tuple
     if len(problems) == 1:
         lines = [f"error: {shown(str(problems[0]))}"]
     elif problems:
-        # The message tells them all, one a line: its first line, then the problems themselves.
-        lines = [f"error: {shown(error.message.splitlines()[0])}"]
+        # Where the first line of the message tells them all, their number takes its place.
+        first = error.message.splitlines()[0]
+        tells_all = all(problem.message in first for problem in problems)
+        lines = [f"error: {f'{len(problems)} problems' if tells_all else shown(first)}"]
         lines += [f"  {shown(str(problem))}" for problem in problems]
     place = _place(error)
     if place:
@@ -51,7 +53,8 @@ def failure_lines(error: ErrorInfo, problems: tuple[Problem, ...] = ()) -> tuple
 
 def _headline(error: ErrorInfo) -> str:
     message = shown(error.message)
-    return f"{message} (SQLSTATE {shown(error.sqlstate)})" if error.sqlstate else message
+    told = error.sqlstate is None or f"[{error.sqlstate}]" in message
+    return message if told else f"{message} (SQLSTATE {shown(error.sqlstate or '')})"
 
 
 def _place(error: ErrorInfo) -> str:

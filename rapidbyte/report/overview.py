@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rapidbyte.model import Column
-    from rapidbyte.plan import CheckReport, RunPlan, StreamPlan, StreamShape
+    from rapidbyte.plan import CheckReport, RunPlan, SchemaChange, StreamPlan, StreamShape
+    from rapidbyte.spec import FilePath
 
 _INDENT = "  "
 _PLAIN_YAML = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -50,15 +51,21 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> list[str]:
     lines += [
         f"{_INDENT}column {shown(column.source.name)}: {shown(column.source.type.name)} -> "
         f"{shown(column.target.type.name)} ({column.conversion})"
+        + (f" -- {shown(column.source.reason)}" if column.source.reason else "")
         for column in stream.columns
         if column.conversion != "identical" or column.source.reason
     ]
-    lines += [f"{_INDENT}{printable(statement)}" for statement in stream.statements]
-    lines += [
-        f"{_INDENT}drift: {change.kind} {shown(change.column or '')} {shown(change.statement or 'nothing is done')}"
-        for change in stream.schema_changes
-    ]
+    for statement in stream.statements:
+        lines += [f"{_INDENT}{printable(line)}" for line in statement.splitlines()]
+    lines += [f"{_INDENT}drift: {_drift(change)}" for change in stream.schema_changes if change.kind != "create_table"]
     return lines + [_INDENT + line for line in _warnings((*shape.warnings, *stream.warnings))]
+
+
+def _drift(change: SchemaChange) -> str:
+    """What differs; the statement that settles it stands among the stream's."""
+    types = " -> ".join(shown(name) for name in (change.before, change.after) if name)
+    words = (change.kind, shown(change.column or ""), types, "" if change.statement else "(nothing is done)")
+    return " ".join(word for word in words if word)
 
 
 def check_text(report: CheckReport) -> str:
@@ -94,17 +101,23 @@ def _column(column: Column) -> str:
 
 
 def streams_yaml(shapes: tuple[StreamShape, ...]) -> str:
-    """The streams ready to be pasted below `source:`, columns as a comment."""
-    lines = ["streams:"]
+    """The `streams:` block as it stands below `source:`, indented by two blanks; columns as a comment."""
+    lines = ["  streams:"]
     for shape in shapes:
-        lines.append(f"  - name: {pipeline_yaml(shape.spec.name)}")
+        lines.append(f"    - name: {pipeline_yaml(shape.spec.name)}")
         if shape.spec.path is not None:
-            lines.append(f"    path: {pipeline_yaml(shape.spec.path)}")
+            lines.append(f"      path: {_paths_yaml(shape.spec.path)}")
         if shape.primary_key:
-            lines.append(f"    primary_key: [{', '.join(pipeline_yaml(column) for column in shape.primary_key)}]")
+            lines.append(f"      primary_key: [{', '.join(pipeline_yaml(column) for column in shape.primary_key)}]")
         columns = ", ".join(f"{shown(column.name)} {shown(column.type.name)}" for column in shape.columns)
-        lines.append(f"    # {shape.kind}{_estimate(shape)}: {columns}")
+        lines.append(f"      # {shape.kind}{_estimate(shape)}: {columns}")
     return _joined(lines)
+
+
+def _paths_yaml(path: FilePath) -> str:
+    if isinstance(path, str):
+        return pipeline_yaml(path)
+    return f"[{', '.join(pipeline_yaml(part) for part in path)}]"
 
 
 def pipeline_yaml(text: str) -> str:

@@ -92,6 +92,8 @@ def _lines(result: RunResult) -> list[str]:
     lines += [_workers(result), _phases(result)] if result.streams else []
     if result.verdict is not None:
         lines.append(f"verdict: {result.verdict.bottleneck}. {shown(result.verdict.advice)}")
+    elif result.verdict_missing is not None and result.status == "succeeded":
+        lines.append(f"verdict: none: {shown(result.verdict_missing)}")
     lines += [_checksum(stream) for stream in result.streams if stream.checksum is not None]
     lines.append(f"exit {result.exit_code}: {EXIT_MEANINGS.get(result.exit_code, 'unknown')}")
     return lines

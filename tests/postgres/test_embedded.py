@@ -13,8 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from rapidbyte.errors import ConfigError
+from rapidbyte import wiring
+from rapidbyte.errors import ConfigError, SourceError
 from rapidbyte.pg import embedded
+from rapidbyte.ports import Notice
+from rapidbyte.spec import RunOptions
 
 USER = """
 import sys, pathlib, psycopg, signal, os
@@ -123,3 +126,66 @@ def test_a_missing_extra_is_told(monkeypatch, data_dir):
     with pytest.raises(ConfigError) as missing:
         embedded.start_embedded(data_dir)
     assert (missing.value.code, missing.value.hint) == ("extra_missing", "pip install 'rapidbyte[embedded]'")
+
+
+PIPELINE = """\
+version: "1.0"
+pipeline: p
+source: {{use: files, config: {{path: a.csv}}, streams: [{{name: a}}]}}
+destination: {{use: postgres, config: {{embedded: {{data_dir: {folder}, database: wh}}, schema: raw}}}}
+"""
+
+
+def test_looking_makes_no_server_and_no_database(data_dir):
+    """`check`, `plan` and a dry run say what a run would make; a run makes it; a source is never made."""
+    path = data_dir.parent / "p.yaml"
+    path.write_text(PIPELINE.format(folder=data_dir))
+    (data_dir.parent / "a.csv").write_text("x\n1\n")
+    missing = f"the embedded server in {data_dir}, with database wh, is not there yet: a run makes it"
+    (found,) = [item for item in wiring.check(path).items if item.name == "destination"]
+    assert found.detail.partition("; ")[2] == missing
+    assert not data_dir.exists()
+    at = embedded.start_embedded(data_dir)
+    told: list[str] = []
+    dry = wiring.run(
+        path,
+        options=RunOptions(dry_run=True),
+        observe=lambda event: told.append(event.message) if isinstance(event, Notice) else None,
+    )
+    assert (dry.exit_code, told) == (0, ["database wh is not there yet: a run makes it"])
+    plan = wiring.plan(path)
+    assert plan.warnings == ("database wh is not there yet: a run makes it",)
+    with psycopg.connect(host=at.host, port=at.port, user=at.user, dbname="postgres") as connection:
+        names = connection.execute("SELECT datname FROM pg_database ORDER BY 1").fetchall()
+    assert names == [("postgres",), ("template0",), ("template1",)]
+    assert wiring.run(path).exit_code == 0
+    assert wiring.plan(path).warnings == ()
+
+
+def test_an_embedded_source_that_is_not_there_is_an_error(data_dir):
+    """It would hold nothing to read."""
+    path = data_dir.parent / "p.yaml"
+    text = PIPELINE.format(folder=data_dir)
+    text = text.replace("use: files, config: {path: a.csv}", "use: postgres, config: {embedded: {data_dir: data}}")
+    path.write_text(text)
+    with pytest.raises(SourceError) as raised:
+        wiring.discover(path)
+    assert raised.value.code == "embedded_missing"
+    assert not data_dir.exists()
+
+
+def test_psql_opens_the_pipelines_server(data_dir):
+    """Its own psql, against the database of the pipeline; the exit code is psql's."""
+    path = data_dir.parent / "p.yaml"
+    path.write_text(PIPELINE.format(folder=data_dir))
+
+    def psql(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rapidbyte", "psql", str(path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert psql("-c", "select 1").stderr.startswith(f"error: there is no embedded server in {data_dir} yet\n")
+    embedded.start_embedded(data_dir, "wh")
+    done = psql("-c", "select current_database() || '!'")
+    assert (done.returncode, "wh!" in done.stdout) == (0, True)
+    assert psql("-c", "selec").returncode == 1
+    assert psql("--source").returncode == 2

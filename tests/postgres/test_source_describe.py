@@ -287,6 +287,25 @@ def test_a_query_that_is_no_query_is_refused(source_db: str, connect: Connect, q
     assert session.execute("SELECT i FROM victim").fetchall() == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("DELETE FROM victim RETURNING i", "this is a DELETE"),
+        ("-- a\n/* b */ insert into victim VALUES (2) RETURNING i", "this is an INSERT"),
+        ("WITH x AS (DELETE FROM victim RETURNING i) SELECT * FROM x", "this WITH does more"),
+        ("EXPLAIN SELECT 1", "this is an EXPLAIN"),
+    ],
+)
+def test_a_statement_that_is_no_query_is_told_by_its_name(source_db: str, connect: Connect, query: str, what: str):
+    """Instead of the syntax error of a statement that the user has not written."""
+    session = connect(source_db)
+    session.execute("CREATE TABLE victim AS SELECT 1 AS i")
+    (found,) = problems(source_db, StreamSpec(name="q", query=query))
+    said = "stream 'q': `query` is refused by the server: a query must be one SELECT, VALUES, TABLE or WITH that reads"
+    assert found == f"{said}, and {what} [42601]"
+    assert session.execute("SELECT i FROM victim").fetchall() == [(1,)]
+
+
 CONDITIONS = [
     "true) OR (true",
     "true; DROP TABLE victim",

@@ -340,7 +340,7 @@ def test_a_policy_that_comes_later_fails_the_read(
 
 
 def test_a_database_without_an_encoding_is_read_as_utf8(make_database: Callable[..., str], connect: Connect):
-    """SQL_ASCII: valid UTF-8 comes through on both wires; other bytes are an error that names the column (B3)."""
+    """SQL_ASCII: valid UTF-8 comes through on both wires; other bytes are an error that says how to find them (B3)."""
     dsn = make_database("ENCODING 'SQL_ASCII' LOCALE 'C'")
     session = connect(dsn, client_encoding="SQL_ASCII")
     session.execute(b"CREATE TABLE t AS SELECT 'gr\xc3\xbc\xc3\x9fe'::text AS v")
@@ -353,3 +353,5 @@ def test_a_database_without_an_encoding_is_read_as_utf8(make_database: Callable[
         with opened(dsn, shape, wire=wire) as source, pytest.raises(SourceError) as error:
             source.data(source.partitions()[0])
         assert error.value.context.sqlstate == "22021"
+        assert (error.value.hint or "").startswith("the server does not say which column holds it: ")
+    assert session.execute("SELECT ctid FROM t WHERE v ~ '[^[:ascii:]]'").fetchall() == [(b"(0,1)",), (b"(0,2)",)]

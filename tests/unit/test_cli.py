@@ -79,7 +79,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help") == 0
     words = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
     names = [line.split()[0] for line in words if line.startswith("  ") and line[2] != " "]
-    assert names == ["run", "check", "plan", "discover", "init", "schema", "demo", "bench"]
+    assert names == ["run", "check", "plan", "discover", "init", "schema", "demo", "psql", "bench"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (("run", "p.yaml", "--output", "xml"), "Invalid value for '--output'", "rapidbyte run --help"),
         (("run", "a.yaml", "b.yaml"), "Got unexpected extra argument", "rapidbyte run --help"),
         (("--log-format", "xml", "schema", "result"), "Invalid value for '--log-format'", "rapidbyte --help"),
+        (("schema", "pipline"), "Invalid value for 'name': 'pipline' is not one of", "did you mean `pipeline`?"),
         (("bench", "--workers", "1,x"), "--workers takes numbers such as 1,2,4, not '1,x'", "each at least 1"),
     ],
 )
@@ -194,7 +195,7 @@ def test_discover_prints_what_the_source_has(
     assert call("discover", pipeline) == 0
     assert [stream["name"] for stream in json.loads(capsys.readouterr().out)["streams"]] == ["orders"]
     assert call("discover", pipeline, "--output", "yaml") == 0
-    assert capsys.readouterr().out == "streams:\n  - name: orders\n    # table, 1000 B: id bigint\n"
+    assert capsys.readouterr().out == "  streams:\n    - name: orders\n      # table, 1000 B: id bigint\n"
     assert call("discover", pipeline, "--output", "text") == 0
     assert capsys.readouterr().out == "orders: table, 1000 B\n  id bigint\n"
 

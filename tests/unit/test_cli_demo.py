@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr("rapidbyte.pg.embedded.start_embedded", lambda folder: calls.append(f"start {folder.name}"))
     monkeypatch.setattr("rapidbyte.pg.embedded.stop_embedded", lambda folder: calls.append(f"stop {folder.name}"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(wiring, "_reached_source", lambda source, options: source)
+    monkeypatch.setattr(wiring, "_reached", lambda connection, makes: contextlib.nullcontext((connection, ())))
     monkeypatch.setattr(wiring, "_source", lambda spec, *_: FakeSource(1))
     monkeypatch.setattr(wiring, "_leader", lambda spec, *_: FakeLeader())
     monkeypatch.setattr(wiring, "_writer", lambda: fakes.write)

@@ -202,13 +202,25 @@ def test_a_full_disk_behind_stdout_is_told_and_the_code_is_the_runs(pipeline: st
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_behind_stdout_fails_a_command_that_only_prints() -> None:
-    """There is nothing else that it has done."""
+@pytest.mark.parametrize("arguments", [["schema", "result"], ["--help"], ["run", "--help"], ["--version"], ["plan"]])
+def test_a_full_disk_behind_stdout_fails_a_command_that_only_prints(pipeline: str, arguments: list[str]) -> None:
+    """There is nothing else that it has done. Also where Typer prints."""
     with Path("/dev/full").open("w") as full:
-        process = start("schema", "result", stdout=full)
+        process = start(*arguments, *([pipeline] if arguments == ["plan"] else []), stdout=full)
         _, err = process.communicate()
     assert process.returncode == 2
     assert err.startswith("error: stdout takes nothing: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["schema", "result"], ["--help"], ["--version"]])
+def test_a_reader_that_has_gone_away_is_no_failure(arguments: list[str]) -> None:
+    """Of `rapidbyte --help | head -1`: exit 0, nothing on stderr."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(*arguments, stdout=writing)
+    os.close(writing)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])

@@ -9,7 +9,7 @@ import pytest
 from rapidbyte.cli import progress as progress_module
 from rapidbyte.cli.console import Console
 from rapidbyte.cli.progress import Progress, StreamProgress, Tally, progress_line, told_progress
-from rapidbyte.ports import BlockMoved, Notice, PartitionLoaded, PhaseStarted, StreamFinished, StreamStarted
+from rapidbyte.ports import BlockMoved, Notice, PartitionLoaded, PhaseStarted, RunStarted, StreamFinished, StreamStarted
 from rapidbyte.spec import MEGABYTE
 
 
@@ -44,9 +44,11 @@ def loaded(name: str, partition: int) -> PartitionLoaded:
 
 
 def test_rows_bytes_and_pace_of_a_stream(clock: Clock) -> None:
-    """From the moment its partitions were known."""
+    """From the moment its partitions were known; the run's duration counts from the run's own start."""
     tally = Tally()
-    clock.seconds += 3
+    clock.seconds += 1
+    tally.count(RunStarted(run_id="r", pipeline="p", streams=("a",)))
+    clock.seconds += 2
     tally.count(PhaseStarted(phase="load"))
     tally.count(started("a", rows=1000))
     tally.count(moved("a", 0, 100, 3 * MEGABYTE))
@@ -55,7 +57,7 @@ def test_rows_bytes_and_pace_of_a_stream(clock: Clock) -> None:
     clock.seconds += 2
     assert tally.now() == Progress(
         phase="load",
-        elapsed_s=5.0,
+        duration_s=4.0,
         workers_active=1,
         left_s=2.0,
         streams=(
@@ -128,10 +130,10 @@ def test_a_line_tells_what_is_loading() -> None:
         name="x", rows=1, bytes=0, partitions=1, partitions_loaded=1, rows_per_s=None, mb_per_s=None, share=1.0,
         status="succeeded",
     )  # fmt: skip
-    line = progress_line(Progress(phase="load", elapsed_s=4.2, workers_active=2, left_s=3.14, streams=(stream, done)))
-    assert line == "load (4.20 s): orders 1,200,000 rows 45.1 MB/s (60%), 2 workers active, 3.14 s left"
-    assert progress_line(Progress(phase="prepare", elapsed_s=1, workers_active=0, left_s=None, streams=())) == (
-        "prepare (1.00 s)"
+    line = progress_line(Progress(phase="load", duration_s=4.2, workers_active=2, left_s=3.14, streams=(stream, done)))
+    assert line == "run 4.20 s, load: orders 1,200,000 rows 45.1 MB/s (60%), 2 workers active, 3.14 s left"
+    assert progress_line(Progress(phase="prepare", duration_s=1, workers_active=0, left_s=None, streams=())) == (
+        "run 1.00 s, prepare"
     )
 
 

@@ -392,10 +392,34 @@ def test_a_file_of_exactly_one_mebibyte_is_read(tmp_path: Path) -> None:
     assert config.load(path, env={}).pipeline == "shop"
 
 
+def test_a_missing_file_is_told_with_the_names_like_it(tmp_path: Path) -> None:
+    """Those that are spelt nearly so; else some of the folder; never a file of another kind."""
+    for name in ("pipeline.yml", "shop.yaml", "notes.txt"):
+        (tmp_path / name).write_text("")
+    near, far = refusal(tmp_path / "pipelin.yaml").hint, refusal(tmp_path / "xyzw.yaml").hint
+    assert (near or "").startswith(f"did you mean {tmp_path / 'pipeline.yml'}? `rapidbyte init`")
+    assert (far or "").startswith(f"here is {tmp_path / 'pipeline.yml'}, {tmp_path / 'shop.yaml'}? ")
+
+
+@pytest.mark.parametrize(
+    "dsn", ["postgresql+psycopg://u:c4n4ry@h/d", "mysql://u:c4n4ry@h/d", "postgresql://u:c4n4ry@x@h/d"]
+)
+def test_a_connection_string_of_something_else_is_refused_at_its_place(tmp_path: Path, dsn: str) -> None:
+    """Before anything is opened, with line and column, and without a word of it (G1)."""
+    head, _, tail = BASE.rpartition("host: localhost")
+    path = write(tmp_path, f'{head}dsn: "{dsn}"{tail}')
+    error = refusal(path)
+    (problem,) = error.problems
+    assert problem.path == "destination.config.dsn"
+    assert None not in (problem.line, problem.column)
+    assert "c4n4ry" not in str(error)
+
+
 def test_says_why_a_file_cannot_be_read(tmp_path: Path) -> None:
     """Missing, a folder, an impossible path: a sentence, no traceback."""
     missing = refusal(tmp_path / "none.yaml")
     assert missing.message == f"the pipeline file {tmp_path / 'none.yaml'} cannot be read: there is no such file"
+    assert missing.hint == "`rapidbyte init` writes one to start from, `rapidbyte demo` shows two that work"
     assert "cannot be read: it is a folder" in refusal(tmp_path).message
     assert "cannot be read: the path is not valid" in refusal(Path("a\0b")).message
     assert {error.code for error in (missing, refusal(tmp_path))} == {"config_unreadable"}

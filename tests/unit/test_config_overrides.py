@@ -12,7 +12,7 @@ from rapidbyte import config
 from rapidbyte.config.document import shown
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Secret
-from rapidbyte.spec import PipelineSpec
+from rapidbyte.spec import EmbeddedServer, PipelineSpec
 
 TEXT = """\
 version: "1.0"
@@ -133,3 +133,36 @@ def test_every_override_is_taken_or_refused(path: Path, overrides: list[tuple[st
     except ConfigError as error:
         found = error.problems
     assert found
+
+
+def test_a_mapping_or_list_is_written_as_yaml_has_it_on_one_line(path: Path) -> None:
+    """Where one is due: sections, types, lists of mappings; a variable in it never becomes YAML."""
+    spec = config.load(
+        path,
+        env={"DIR": "/d}, x: {"},
+        overrides=[
+            ("destination.config", "{embedded: {data_dir: '${DIR}', database: b}}"),
+            ("resources", "{parallelism: 2, max_memory: 64mb}"),
+            ("source.streams", "[{name: a, columns: [x, y]}, {name: b}]"),
+        ],
+    )
+    assert spec.destination.connection.embedded == EmbeddedServer(data_dir="/d}, x: {", database="b")
+    assert (spec.resources.parallelism, spec.resources.max_memory_bytes) == (2, 64 * 1024 * 1024)
+    assert [(stream.name, stream.columns) for stream in spec.streams] == [("a", ("x", "y")), ("b", ())]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("resources", "{parallelism: 2, memory: 1gb}", "--set resources: unknown key `memory` (did you mean"),
+        ("resources", "parallelism: 2", "--set resources: keys with values are due here (write it as '{key: value}'"),
+        ("resources", "{parallelism: ${NOT_SET}}", "--set resources: the environment variable NOT_SET is not set (set"),
+        ("resources", "{parallelism: no}", "--set resources: `auto` or a whole number is due here, not `no`"),
+        ("source.streams", "{name: a}", "--set source.streams: a list is due here"),
+    ],
+)
+def test_what_is_wrong_in_a_mapping_is_told_with_its_option(path: Path, key: str, value: str, says: str) -> None:
+    """There is no line in a command."""
+    with pytest.raises(ConfigError) as raised:
+        loaded(path, (key, value))
+    assert says in str(raised.value)

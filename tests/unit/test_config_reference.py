@@ -42,3 +42,10 @@ def test_the_example_loads(tmp_path: Path) -> None:
     path.write_text(found[1])
     dsn = "postgresql:///x"
     assert config.load(path, env={"SHOP_DSN": dsn, "WAREHOUSE_DSN": dsn}).pipeline == "shop"
+
+
+def test_a_key_whose_words_depend_on_the_connector_lists_them_all() -> None:
+    """`source.use` above all."""
+    section = reference().split("## `source`\n")[1].partition("\n## ")[0]
+    (row,) = [line for line in section.splitlines() if "`use`" in line]
+    assert row == "| `use` | `postgres`, `files` | required | all | The connector. |"

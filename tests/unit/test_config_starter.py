@@ -64,14 +64,14 @@ def loaded(folder: Path, text: str) -> PipelineSpec:
 )  # fmt: skip
 def test_destinations(tmp_path: Path, address: str, expected: Connection) -> None:
     """The connection is the one that was given, its secrets replaced by variables."""
-    text = config.template("data/flights.csv", address)
+    text = config.starter("data/flights.csv", address).text
     assert CANARY not in text
     assert loaded(tmp_path, text).destination.connection == expected
 
 
 def test_a_database_as_source(tmp_path: Path) -> None:
     """All tables of its schema, with examples in comments."""
-    text = config.template(f"postgresql://app:{CANARY}@db/shop", f"postgresql://l:{CANARY}@w/dw")
+    text = config.starter(f"postgresql://app:{CANARY}@db/shop", f"postgresql://l:{CANARY}@w/dw").text
     spec = loaded(tmp_path, text)
     assert spec.pipeline == "shop"
     assert [stream.name for stream in spec.streams] == ["public.*"]
@@ -82,9 +82,9 @@ def test_a_database_as_source(tmp_path: Path) -> None:
 
 def test_says_which_variables_to_set() -> None:
     """In the comment at the top."""
-    text = config.template("postgresql://a:b@h/d", "postgresql://a:b@h/d")
+    text = config.starter("postgresql://a:b@h/d", "postgresql://a:b@h/d").text
     assert "#   SOURCE_PASSWORD\n#   DESTINATION_PASSWORD\n" in text
-    assert "# It needs no environment variable." in config.template("x.csv", "embedded")
+    assert "# It needs no environment variable." in config.starter("x.csv", "embedded").text
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_says_which_variables_to_set() -> None:
 )
 def test_files(tmp_path: Path, path: str, name: str) -> None:
     """The path is taken as it is, and the stream is called after the file."""
-    spec = loaded(tmp_path, config.template(path, "embedded"))
+    spec = loaded(tmp_path, config.starter(path, "embedded").text)
     assert spec.source == FilesSourceSpec(path=path, base_dir=str(tmp_path))
     assert [stream.name for stream in spec.streams] == [name]
     assert spec.pipeline == name
@@ -110,12 +110,12 @@ def test_files(tmp_path: Path, path: str, name: str) -> None:
 
 def test_the_commented_examples_load_too(tmp_path: Path) -> None:
     """Taking the comment signs off keys gives a file that is still good."""
-    text = config.template("postgresql://h/d", "embedded")
+    text = config.starter("postgresql://h/d", "embedded").text
     text = text.replace("    # - ", "    - ").replace("    #   ", "      ").replace("      # ", "      ")
     text = text.replace('    - name: "public.*"', '    - name: "app.*"').replace("  # primary_key: [id]\n", "")
     spec = loaded(tmp_path, text)
     assert [(stream.name, stream.target) for stream in spec.streams] == [("app.*", "raw.*"), ("orders", None), ("totals", None)]  # fmt: skip
-    files = re.sub(r"# (format|header|columns|types)", r"\1", config.template("x.csv", "embedded"))
+    files = re.sub(r"# (format|header|columns|types)", r"\1", config.starter("x.csv", "embedded").text)
     assert loaded(tmp_path, files).streams[0].types == (("amount", "numeric(12,2)"),)
 
 
@@ -135,7 +135,7 @@ def test_the_commented_examples_load_too(tmp_path: Path) -> None:
 def test_refuses_what_is_no_address(source: str, destination: str) -> None:
     """With a hint, and without printing it."""
     with pytest.raises(ConfigError) as caught:
-        config.template(source, destination)
+        config.starter(source, destination)
     assert caught.value.code == "address_invalid"
     assert CANARY not in f"{caught.value} {caught.value.hint}"
 
@@ -146,9 +146,16 @@ def test_every_template_loads(tmp_path: Path, source: str, user: str) -> None:
     clean = "".join(char for char in user if char.isprintable() and not "\ud800" <= char <= "\udfff")
     quoted = clean.replace("\\", "\\\\").replace("'", "\\'")
     try:
-        text = config.template(source, f"host=h user='{quoted}'")
+        text = config.starter(source, f"host=h user='{quoted}'").text
     except ConfigError:
         return
     spec = loaded(tmp_path, text)
     if clean.strip():
         assert spec.destination.connection.user == clean
+
+
+def test_the_variables_to_set_are_told_apart_from_the_text() -> None:
+    """So that `init` can name them: those that the file reads, once each."""
+    found = config.starter(f"postgresql://app:{CANARY}@db/shop", f"postgresql://l:{CANARY}@w/dw")
+    assert found.variables == ("SOURCE_PASSWORD", "DESTINATION_PASSWORD")
+    assert config.starter("a.csv", "embedded").variables == ()

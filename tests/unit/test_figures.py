@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rapidbyte.contract import PartitionReceipt, WorkerReport
-from rapidbyte.engine.figures import shares, verdict, workers_summary
+from rapidbyte.engine.figures import shares, verdict, why_no_verdict, workers_summary
 from rapidbyte.metrics import Laps, ReadTimes, WorkTimes
 
 
@@ -50,6 +50,17 @@ def test_the_verdict_names_the_side_that_the_workers_waited_for(
     assert found is not None
     assert found.bottleneck == expected
     assert found.shares.source + found.shares.client + found.shares.destination == pytest.approx(1)
+
+
+def test_too_little_to_tell_is_no_verdict_and_a_reason() -> None:
+    """Less than half a second of work, and a load of no rows."""
+    short = report(times=WorkTimes(wait_source_s=0.1, write_s=0.3, connect_s=9), read=ReadTimes(blocked_s=1))
+    assert verdict([short]) is None
+    assert why_no_verdict([short]) == "the workers had 0.40 s of work, which is too short to tell what limits a load"
+    assert verdict([short, short]) is not None
+    assert why_no_verdict([short, short]) is None
+    empty = report(times=WorkTimes(wait_source_s=5, write_s=5), read=ReadTimes(blocked_s=1), rows=0)
+    assert (verdict([empty]), why_no_verdict([empty])) == (None, "no row was loaded")
 
 
 def test_nothing_measured_is_no_verdict() -> None:

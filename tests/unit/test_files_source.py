@@ -285,7 +285,7 @@ def faults(folder: Folder) -> dict[str, tuple[type[RapidbyteError], str]]:
         "nope.csv": (SourceError, "file_not_found"),
         "nope-*.csv": (SourceError, "file_not_found"),
         "a.csv/b.csv": (SourceError, "file_not_found"),
-        "folder.csv": (SourceError, "file_not_plain"),
+        "folder.csv": (SourceError, "file_not_found"),
         "fifo.csv": (SourceError, "file_not_plain"),
         "empty.csv": (SourceError, "file_empty"),
         "empty.parquet": (SourceError, "file_empty"),
@@ -550,3 +550,62 @@ def test_hostile_names_are_columns_like_others(folder: Folder) -> None:
     assert folder.rows("a.csv", columns=(names[3], names[0]), where='"a""b" = 1 and "A.b" = 2') == [[(4, 1)]]
     folder.parquet("a.parquet", pa.table({name: [index] for index, name in enumerate(names)}))
     assert folder.rows("a.parquet", columns=("A.b", "select")) == [[(1, 2)]]
+
+
+def test_a_list_of_paths_is_one_stream(folder: Folder) -> None:
+    """In the order of the list, each file once."""
+    folder.write("b.csv", "x\n1\n")
+    folder.write("a.csv", "x\n2\n")
+    assert folder.rows(("b.csv", "*.csv")) == [[(1,)], [(2,)]]
+
+
+def test_a_folder_stands_for_its_files_of_the_format(folder: Folder) -> None:
+    """Not those below it unless with **; hidden ones and those of another kind never."""
+    for name in ("data/b.csv", "data/a.tsv", "data/.hidden.csv", "data/README.md"):
+        folder.write(name, "x\n1\n")
+    (folder.path / "data" / "deep").mkdir()
+    folder.write("data/deep/c.csv", "x\n3\n")
+    assert folder.rows("data") == [[(1,)], [(1,)]]
+    assert folder.rows("data/**") == [[(1,)], [(1,)], [(3,)]]
+    folder.parquet("data/d.parquet", pa.table({"x": [4]}))
+    assert folder.rows("data", config={"format": "parquet"}) == [[(4,)]]
+    with pytest.raises(ConfigError, match="different formats"):
+        folder.shape("data")
+
+
+def test_a_folder_without_suitable_files_says_what_it_holds(folder: Folder) -> None:
+    """And how to take the files below it."""
+    folder.write("data/README.md", "?")
+    (folder.path / "data" / "deep").mkdir()
+    with pytest.raises(SourceError) as raised:
+        folder.shape("data", config={"format": "csv"})
+    home = folder.path / "data"
+    assert raised.value.message == f"folder {home} holds no csv file"
+    assert raised.value.hint == f"it holds README.md; {home}/** takes the folders below it, too"
+    with pytest.raises(SourceError, match="holds no csv or parquet file"):
+        folder.shape("data/deep/**")
+
+
+def test_the_first_misfit_of_a_column_that_became_text_is_named(folder: Folder) -> None:
+    """File and line; the value with --show-row-values alone (G6)."""
+    folder.write("p-1.csv", 'a,b,c,d\n1,x,007,""\n2,y,1,\n')
+    folder.write("p-2.csv", 'd,a,b,c\n1,3,"q\nr",2\n1,s3cret,z,3\n')
+    reasons = {column.name: column.reason for column in folder.shape("p-*.csv").columns}
+    assert reasons == {
+        "a": "all 4 rows: text; whole numbers before p-2.csv, line 4",
+        "b": "all 4 rows: text",
+        "c": "all 4 rows: numbers that would change: leading zeros, plus signs, exponents, uneven decimals, or too "
+        "many digits; the first is in p-1.csv, line 2",
+        "d": "all 4 rows: text",
+    }
+    shown = {column.name: column.reason for column in folder.shape("p-*.csv", config={"shows_values": True}).columns}
+    assert shown["a"] == "all 4 rows: text; whole numbers before p-2.csv, line 4: s3cret"
+
+
+def test_a_value_that_is_refused_is_in_the_row_detail_alone(folder: Folder) -> None:
+    """Which --show-row-values shows."""
+    folder.write("a.csv", "x,y\n1,s3cret\n")
+    with pytest.raises(DataError) as raised:
+        folder.rows("a.csv", types=(("y", "date"),))
+    assert raised.value.context.row_detail == "y: s3cret"
+    assert "s3cret" not in raised.value.message

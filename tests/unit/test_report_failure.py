@@ -98,3 +98,16 @@ def test_every_class_of_error_has_its_exit_code_in_the_table() -> None:
 
     assert codes(RapidbyteError) | {0} == set(EXIT_MEANINGS)
     assert len(set(EXIT_MEANINGS.values())) == len(EXIT_MEANINGS)
+
+
+def test_problems_are_told_once() -> None:
+    """Where the message is all of them in a row, it is not told before them."""
+    problems = (Problem(message="stream a is wrong"), Problem(message="stream b is wrong"))
+    told = lines(ConfigError("stream a is wrong; stream b is wrong", problems=problems))
+    assert told[:3] == ("error: 2 problems", "  stream a is wrong", "  stream b is wrong")
+
+
+def test_a_sqlstate_is_told_once() -> None:
+    """A message that ends in it needs no second one."""
+    assert lines(DataError("no [22P02]", code="c", sqlstate="22P02"))[0] == "error: no [22P02]"
+    assert lines(DataError("no", code="c", sqlstate="22P02"))[0] == "error: no (SQLSTATE 22P02)"

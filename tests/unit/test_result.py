@@ -63,7 +63,7 @@ PROMISED = {
 """Keys of the result by the path of their object: the contract of `schema_version` 1."""
 
 ADDED = {
-    "": "exit_code dry_run warnings",
+    "": "exit_code dry_run warnings verdict_missing",
     "streams[]": "publish_reason sample",
     "error": "afterwards row_detail",
 }

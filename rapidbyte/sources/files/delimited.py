@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -226,22 +226,30 @@ class Records:
 
     def line_of(self, row: int) -> int | None:
         """The line, from 1, on which a row (from 0) begins; None where it cannot be found. Reads the file again."""
-        dialect = self._dialect
-        row += int(dialect.header)
+        return self.lines_of({row}).get(row)
+
+    def lines_of(self, rows: Set[int]) -> dict[int, int]:
+        """The same of several rows, in one reading; what cannot be found is left out."""
+        dialect, found = self._dialect, dict[int, int]()
+        first, last = int(dialect.header), max(rows, default=-1) + int(dialect.header)
         is_inside = False
         start, records = 0, 0
         for number, line in enumerate(text_lines(self._file, dialect.encoding), 1):
             is_empty = not line.strip("\n") and (self._width > 1 or not records)
+            if records > last:
+                return found
             if number <= dialect.skip or (is_empty and not is_inside):
                 continue
             start = start if is_inside else number
             quotes = _unescaped(line, dialect).count(dialect.quote)
             is_inside = is_inside != bool(quotes % 2)
             if not is_inside:
-                if records == row:
-                    return start
+                if records - first in rows:
+                    found[records - first] = start
                 records += 1
-        return start if is_inside and records == row else None
+        if is_inside and records - first in rows:
+            found[records - first] = start
+        return found
 
     def _translated(self, message: str) -> DataError:
         """What Arrow says about a record that it cannot take, without the record's text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,11 @@ def _csv(spec: FilesSourceSpec, stream: StreamSpec, files: tuple[DataFile, ...],
     declared = _declared_types(stream, names)
     sample = _sample(files, dialect, names, max_row_bytes)
     readings = {name: declared.get(name) or infer(sample.texts[name], sample.phrase) for name in names}
+    reasons = _reasons(readings, sample, shows_values=spec.shows_values)
     return _Contents(
         columns=tuple(FileColumn(name=name, reading=reading) for name, reading in readings.items()),
         described=tuple(
-            Column(name=name, type=reading.type, arrow=reading.arrow, reason=reading.reason)
+            Column(name=name, type=reading.type, arrow=reading.arrow, reason=reasons[name])
             for name, reading in readings.items()
         ),
         schema=pa.schema([pa.field(name, arrow_type(reading.arrow)) for name, reading in readings.items()]),
@@ -129,6 +131,8 @@ class _Sample:
     """The first rows of CSV files."""
 
     texts: dict[str, pa.Array]
+    parts: tuple[tuple[DataFile, Records, int], ...]
+    """The files in which they stand, and how many of them in each."""
     is_whole: bool
     """They are all rows of all files."""
     files_bytes: int | None
@@ -159,6 +163,29 @@ class _Sample:
         lengths = [pc.sum(pc.binary_length(texts)).as_py() or 0 for texts in self.texts.values()]
         return sum(lengths) + self.rows * len(self.texts)
 
+    def places(self, rows: Set[int]) -> dict[int, str]:
+        """File and line of each of these rows, as `a.csv, line 3`. Reads the files again as far as needed."""
+        found: dict[int, str] = {}
+        before = 0
+        for file, records, count in self.parts:
+            lines = records.lines_of({row - before for row in rows if before <= row < before + count})
+            found |= {before + row: f"{file.name}, line {line}" for row, line in lines.items()}
+            before += count
+        return found
+
+
+def _reasons(readings: dict[str, Reading], sample: _Sample, *, shows_values: bool) -> dict[str, str]:
+    """Why each column has its type; for one that became text also what kept it from another."""
+    misfits = {name: reading.misfit for name, reading in readings.items() if reading.misfit is not None}
+    places = sample.places({misfit.row for misfit in misfits.values()}) if misfits else {}
+    reasons = {name: reading.reason for name, reading in readings.items()}
+    for name, misfit in misfits.items():
+        if (place := places.get(misfit.row)) is not None:
+            value = f": {sample.texts[name][misfit.row].as_py()}" if shows_values else ""
+            where = f"{misfit.before} before {place}" if misfit.before else f"the first is in {place}"
+            reasons[name] += f"; {where}{value}"
+    return reasons
+
 
 def _sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...], max_row_bytes: int) -> _Sample:
     """The first rows of some of the files, as text."""
@@ -166,19 +193,21 @@ def _sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...
 
     chosen = files[:: -(-len(files) // SAMPLED_FILES)]
     batches: list[pa.RecordBatch] = []
+    parts: list[tuple[DataFile, Records, int]] = []
     is_whole = len(chosen) == len(files)
     for file in chosen:
         everything = tuple(range(len(names)))
         own = read_header(file, dialect) if dialect.header else names
         records = Records(file, dialect, own, everything, block_bytes=BLOCK_BYTES, max_row_bytes=max_row_bytes)
         is_whole &= _take(records, [own.index(name) for name in names], batches, SAMPLE_BYTES // len(chosen))
+        parts.append((file, records, sum(batch.num_rows for batch in batches) - sum(count for _, _, count in parts)))
     texts = {
         name: pa.concat_arrays([pa.nulls(0, pa.string()), *(batch.column(index) for batch in batches)])
         for index, name in enumerate(names)
     }
     compressed = any(compression_of(file, "csv") for file in files)
     files_bytes = None if compressed else sum(file.size for file in files)
-    return _Sample(texts=texts, is_whole=is_whole, files_bytes=files_bytes)
+    return _Sample(texts=texts, parts=tuple(parts), is_whole=is_whole, files_bytes=files_bytes)
 
 
 def _take(records: Records, order: list[int], batches: list[pa.RecordBatch], size: int) -> bool:

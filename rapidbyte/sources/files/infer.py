@@ -12,7 +12,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +39,16 @@ _FIRST_DAY = -719162
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """The first of the texts that the type would not give back which lasted longest."""
+
+    row: int
+    """Its place among the texts, from 0."""
+    before: str
+    """What the texts before it are, as `whole numbers`; empty where it is the very first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """How one column's text is read."""
 
@@ -48,6 +58,8 @@ class Reading:
     check: Check
     reason: str
     """Why this type, for `discover` and `plan`."""
+    misfit: Misfit | None = None
+    """Of a column that became text: what kept it from another type."""
 
 
 Convert = Callable[["pa.Array"], "pa.Array"]
@@ -68,7 +80,36 @@ def infer(texts: pa.Array, rows: str) -> Reading:
         convert = converter(reading)
         if _survives(convert, present.slice(0, 1)) and _survives(convert, present):
             return reading
-    return _reading("text", "string", f"{rows}: {_why_text(present)}")
+    why = _why_text(present)
+    misfit = _nearest_misfit(texts, present, rows)
+    if misfit is not None and not misfit.before and why == "text":
+        misfit = None
+    return replace(_reading("text", "string", f"{rows}: {why}"), misfit=misfit)
+
+
+def _nearest_misfit(texts: pa.Array, present: pa.Array, rows: str) -> Misfit | None:
+    """What ended the longest beginning that has a type of its own."""
+    from pyarrow import compute as pc
+
+    reached, phrase = 0, ""
+    for reading in _candidates(present, rows):
+        convert = converter(reading)
+        if _survives(convert, present.slice(0, 1)) and (found := first_misfit(convert, present)) > reached:
+            reached, phrase = found, reading.reason.removeprefix(f"{rows}: ")
+    places = pc.indices_nonzero(pc.is_valid(texts))
+    return Misfit(row=places[reached].as_py(), before=phrase)
+
+
+def first_misfit(convert: Convert, texts: pa.Array) -> int:
+    """Which of the texts is the first that does not fit, by halving; one of them must not."""
+    low, high = 0, len(texts)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _survives(convert, texts.slice(low, middle - low)):
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _reading(name: str, arrow: str, reason: str) -> Reading:

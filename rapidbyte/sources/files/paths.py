@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rapidbyte.errors import ConfigError, SourceError
-from rapidbyte.spec import FileFormat
+from rapidbyte.spec import FileFormat, FilePath, paths_of
 
 Compression = Literal["gzip", "zstd"]
 
@@ -73,16 +73,29 @@ class TimedFile(io.FileIO):
         return count or 0
 
 
-def find_files(path: str, base_dir: str) -> tuple[DataFile, ...]:
-    """The file, or the files of the glob in the order of their names. At least one, none of them empty.
+def find_files(path: FilePath, base_dir: str, given: FileFormat | None = None) -> tuple[DataFile, ...]:
+    """The files of each path, each file once: itself; those of a glob, or of a folder, in the order of their names.
 
-    Raises ConfigError for an address elsewhere, SourceError for a file that is not there, empty, or not a plain file.
+    Of a folder, those whose names say that they are of the `given` format, or of any where none is given; of
+    `folder/**` those below it, too. At least one, none of them empty.
+
+    Raises ConfigError for an address elsewhere, SourceError for a file that is not there, empty, or not a plain file,
+    and for a folder without such files.
     """
+    found = [file for part in paths_of(path) for file in _files_at(part, base_dir, given)]
+    return tuple({file.path: file for file in found}.values())
+
+
+def _files_at(path: str, base_dir: str, given: FileFormat | None) -> tuple[DataFile, ...]:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
         raise ConfigError(
             f"{path}: files elsewhere cannot be read in this version", code="path_remote", hint="copy it here first"
         )
     wanted = (Path(base_dir) / Path(path).expanduser()).absolute()
+    if wanted.name == "**":
+        return _files_in(wanted.parent, given, is_deep=True)
+    if wanted.is_dir():
+        return _files_in(wanted, given, is_deep=False)
     if not glob.has_magic(path) or wanted.exists():
         return (stamp(wanted),)
     found = [Path(name) for name in sorted(glob.glob(str(wanted), recursive=True))]  # noqa: PTH207 - ** and order
@@ -90,6 +103,26 @@ def find_files(path: str, base_dir: str) -> tuple[DataFile, ...]:
     if not files:
         raise SourceError(f"no file matches {wanted}", code="file_not_found", hint="is the path right?")
     return files
+
+
+def _files_in(folder: Path, given: FileFormat | None, *, is_deep: bool) -> tuple[DataFile, ...]:
+    """The folder's data files by name; hidden ones are left out."""
+    try:
+        names = sorted(folder.rglob("*") if is_deep else folder.iterdir())
+    except OSError as error:
+        raise SourceError(f"{folder}: {error.strerror}", code="file_unreadable") from error
+    plain = [path for path in names if path.is_file() and not path.name.startswith(".")]
+    suitable = [path for path in plain if (found := _format_by_name(path)) is not None and given in (None, found)]
+    if suitable:
+        return tuple(stamp(path) for path in suitable)
+    there = ", ".join(path.name for path in plain[:3]) + (", ..." if len(plain) > 3 else "")
+    has_more = not is_deep and any(path.is_dir() for path in names)
+    below = f"; {folder}/** takes the folders below it, too" if has_more else ""
+    raise SourceError(
+        f"folder {folder} holds no {given or 'csv or parquet'} file",
+        code="file_not_found",
+        hint=(f"it holds {there}" if there else "it holds no file at all") + below,
+    )
 
 
 def stamp(path: Path) -> DataFile:
@@ -124,9 +157,10 @@ def format_of(file: DataFile, given: FileFormat | None) -> FileFormat:
     """The format that was given, else the one that the name tells. Raises ConfigError where it tells none."""
     if given is not None:
         return given
-    ending = _endings(file)[-1] if _endings(file) else ""
-    if ending in _FORMATS:
-        return _FORMATS[ending]
+    path = Path(file.path)
+    if (found := _format_by_name(path)) is not None:
+        return found
+    ending = next(reversed(_endings(path)), "")
     if ending in _LATER:
         message = f"{file.path}: {_LATER[ending]} files cannot be read in this version"
         raise ConfigError(message, code="format_unsupported", hint="csv and parquet can")
@@ -149,10 +183,14 @@ def compression_of(file: DataFile, file_format: FileFormat) -> Compression | Non
 
 def is_tab_separated(file: DataFile) -> bool:
     """The name says so."""
-    return any(ending in (".tsv", ".tab") for ending in _endings(file)[-1:])
+    return any(ending in (".tsv", ".tab") for ending in _endings(Path(file.path))[-1:])
 
 
-def _endings(file: DataFile) -> list[str]:
+def _format_by_name(path: Path) -> FileFormat | None:
+    return _FORMATS.get(next(reversed(_endings(path)), ""))
+
+
+def _endings(path: Path) -> list[str]:
     """The name's endings in lower case, without those of a compression."""
-    endings = [ending.lower() for ending in Path(file.path).suffixes]
+    endings = [ending.lower() for ending in path.suffixes]
     return [ending for ending in endings if ending not in _COMPRESSIONS and ending not in _UNREADABLE]

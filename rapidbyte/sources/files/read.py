@@ -14,7 +14,7 @@ from rapidbyte.partition import FileRange, Partition
 from rapidbyte.ports import Block, Stop
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header
-from rapidbyte.sources.files.infer import Convert, Reading, arrow_type, converter
+from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_misfit
 from rapidbyte.sources.files.parquet import Groups, Settled, deliver, read_facts, settle
 from rapidbyte.sources.files.paths import DataFile, require_unchanged
 
@@ -178,28 +178,13 @@ def _typed_records(task: FileTask, file: DataFile, records: Records) -> Generato
             try:
                 arrays.append(convert(texts))
             except pa.ArrowInvalid as error:
-                row = before + _first_misfit(convert, texts)
-                raise _misfit(file, records.line_of(row), column.name, reading, str(error)) from error
+                place = first_misfit(convert, texts)
+                line = records.line_of(before + place)
+                raise _misfit(file, line, column.name, reading, texts[place].as_py()) from error
         yield pa.RecordBatch.from_arrays(arrays, names=[column.name for column in columns])
 
 
-def _first_misfit(convert: Convert, texts: pa.Array) -> int:
-    """Which of the texts is the first that does not fit, by halving."""
-    import pyarrow as pa
-
-    low, high = 0, len(texts)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            convert(texts.slice(low, middle - low))
-        except pa.ArrowInvalid:
-            high = middle
-        else:
-            low = middle
-    return low
-
-
-def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, detail: str) -> DataError:
+def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, value: str) -> DataError:
     found = "was declared" if reading.check == "declared" else "was inferred from the first rows"
     where = file.path if line is None else f"{file.path}, line {line}"
     return DataError(
@@ -209,7 +194,7 @@ def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, det
         column=column,
         line=line,
         hint=f"types: {{{column}: text}} in the stream loads it as it is",
-        row_detail=detail,
+        row_detail=f"{column}: {value}",
     )
 
 

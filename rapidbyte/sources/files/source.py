@@ -55,11 +55,11 @@ class FilesSource:
         """Every file of the configured path, or of the folder where there is none, as a stream of its own."""
         folder = self._spec.base_dir
         if self._spec.path is not None:
-            found = find_files(self._spec.path, folder)
+            found = find_files(self._spec.path, folder, self._spec.format)
         else:
             paths = sorted(path for ending in _DATA_FILES for path in Path(folder).glob(ending))
             found = tuple(file for path in paths for file in find_files(str(path.absolute()), folder))
-        return self.describe(tuple(StreamSpec(name=_stem(file), path=file.path) for file in found))
+        return self.describe(tuple(StreamSpec(name=_stem(file), path=_relative(file.path, folder)) for file in found))
 
     def bounds(
         self,
@@ -96,7 +96,7 @@ class FilesSource:
         path = stream.path or self._spec.path
         if path is None:
             raise ConfigError(f"stream {stream.name} has no path", code="path_missing", hint="give it one")
-        files = find_files(path, self._spec.base_dir)
+        files = find_files(path, self._spec.base_dir, self._spec.format)
         namesakes = tuple(file for file in files if _stem(file) == stream.name)
         return namesakes if stream.path is None and namesakes else files
 
@@ -186,6 +186,12 @@ def printed(value: Any, type_name: str) -> str | None:
         elements = [printed(element, type_name) for element in cast("list[Any]", value)]
         return "{" + ",".join("NULL" if element is None else element for element in elements) + "}"
     return str(value)
+
+
+def _relative(path: str, folder: str) -> str:
+    """The path as a pipeline file in this folder has it: relative where it lies below it."""
+    home = Path(folder).absolute()
+    return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
 
 
 def _stem(file: DataFile) -> str:

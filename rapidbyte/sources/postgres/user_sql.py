@@ -8,6 +8,7 @@ will run, which refuses everything that is no query or no condition.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import LiteralString, cast
 
@@ -18,6 +19,12 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
 from rapidbyte.pg.session import PgConnection
+
+READING = ("SELECT", "VALUES", "TABLE", "WITH")
+ONE_QUERY = "a query must be one SELECT, VALUES, TABLE or WITH that reads"
+
+_BEFORE_WORD = re.compile(r"(?:[\s(]+|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +88,26 @@ def _described(connection: PgConnection, statement: sql.Composable) -> tuple[Res
 
 
 def check_query(connection: PgConnection, query: str) -> tuple[ResultColumn, ...]:
-    """The result columns of a user's query. Raises psycopg.Error where it is not one query."""
+    """The result columns of a user's query. Raises psycopg.Error where it is not one query that reads."""
     parsed(connection, user_text(without_semicolon(query)))
-    return parsed(connection, sql.SQL("SELECT * FROM {}").format(subquery(query)))
+    try:
+        return parsed(connection, sql.SQL("SELECT * FROM {}").format(subquery(query)))
+    except (psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
+        # By itself it is a statement: what it lacks is being a query.
+        word = first_word(query)
+        what = f"this {word or 'text'} does more" if word in (*READING, "") else f"this is {_article(word)} {word}"
+        raise psycopg.errors.SyntaxError(f"{ONE_QUERY}, and {what}") from error
+
+
+def first_word(query: str) -> str:
+    """The word that says what a statement does, in capitals; empty where it does not begin with one. Pure."""
+    begun = _BEFORE_WORD.match(query)
+    word = _WORD.match(query, begun.end() if begun is not None else 0)
+    return word.group().upper() if word is not None else ""
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "AEIOU" else "a"
 
 
 def check_where(connection: PgConnection, relation: sql.Composable, where: str) -> None:
