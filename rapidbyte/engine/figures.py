@@ -217,7 +217,8 @@ def stream_result(
     """One stream, whatever became of it. Nothing is written where nothing is published."""
     plan, published, reports = outcome.plan, outcome.published, outcome.reports
     began = outcome.partition_count is not None
-    read = sum(receipt.rows for receipt in _receipts(outcome)) if began else 0 if outcome.published_by else None
+    idle = outcome.published_by is not None or (outcome.bounds is not None and outcome.bounds.is_empty)
+    read = sum(receipt.rows for receipt in _receipts(outcome)) if began else 0 if idle else None
     return StreamResult(
         name=outcome.spec.name,
         target=str(plan.target) if plan is not None else outcome.spec.target or outcome.spec.name,
@@ -262,9 +263,13 @@ def commit_state(outcome: StreamOutcome) -> CommitState:
 
 
 def safe_to_retry(outcome: StreamOutcome) -> bool:
-    """Whether running the stream again leaves what one run would have: not an append that is, or may be, published."""
+    """Whether running the stream again leaves what one run would have: not an append that is, or may be, published,
+    unless it was an increment: the next one begins where it ended.
+    """
     if outcome.error is not None:
         return outcome.error.context.safe_to_retry
+    if outcome.bounds is not None:
+        return True
     return outcome.published is None or outcome.plan is None or outcome.plan.write_mode != "append"
 
 
@@ -290,9 +295,11 @@ def _receipts(outcome: StreamOutcome) -> tuple[PartitionReceipt, ...]:
 
 
 def _cursor(outcome: StreamOutcome) -> CursorResult | None:
-    """From where to where the load went; for one that is not published, was to go."""
+    """From where to where the load went; for one that is not published, was to go. An empty one stays where it is."""
     bounds = outcome.bounds
-    return CursorResult(field=bounds.field, low=bounds.low, high=bounds.high) if bounds is not None else None
+    if bounds is None:
+        return None
+    return CursorResult(field=bounds.field, low=bounds.low, high=bounds.stored if bounds.high is None else bounds.high)
 
 
 def _resumed(report: WorkerReport) -> bool:
@@ -320,7 +327,8 @@ def _warnings(outcome: StreamOutcome) -> tuple[str, ...]:
     published = outcome.published.warnings if outcome.published is not None else ()
     before = outcome.published_by
     known = (f"it was published by run {before} under the same key: nothing was loaded again",) if before else ()
-    return tuple(dict.fromkeys((*planned, *known, *published)))
+    taken = outcome.bounds.warnings if outcome.bounds is not None else ()
+    return tuple(dict.fromkeys((*planned, *known, *taken, *published)))
 
 
 def _checksum(outcome: StreamOutcome) -> ChecksumResult | None:

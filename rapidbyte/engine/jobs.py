@@ -65,7 +65,7 @@ def partitions_of(work: Work, load: StreamLoad, snapshot: Snapshot) -> tuple[Str
         if snapshot.still_has(load.plan, resume.partitions):
             return replace(load, resumable=True), resume.partitions
         load = begun_anew(work, load)
-    partitions = snapshot.partitions(load.plan, work.plan.partition_bytes(load.plan))
+    partitions = snapshot.partitions(load.plan, work.plan.partition_bytes(load.plan), load.contract.bounds)
     if all(can_be_named_again(partition.range) for partition in partitions):
         work.runtime.leader.record_partitions(load.contract, partitions)
         load = replace(load, resumable=True)

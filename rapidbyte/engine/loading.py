@@ -185,7 +185,7 @@ class Loading:
                     planned=self._partitions[load.name],
                     receipts=(*load.contract.resume.receipts, *(report.receipt for report in reports)),
                 ),
-                source_checksum=snapshot.checksum(load.plan) if options.checksum else None,
+                source_checksum=snapshot.checksum(load.plan, load.contract.bounds) if options.checksum else None,
             )
         except RapidbyteError as error:
             if self._begins_again(error):

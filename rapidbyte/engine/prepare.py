@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from rapidbyte import __version__
 from rapidbyte.contract import WriteContract
+from rapidbyte.cursor import CursorBounds
+from rapidbyte.engine.increments import bounds_of, nothing_new
 from rapidbyte.engine.jobs import StreamLoad, Work
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import RapidbyteError
@@ -46,12 +48,14 @@ def prepare(work: Work) -> Prepared:
         work.stopping.require_going()
         opened = work.runtime.leader.open_run(request(work), work.stopping.stop_for)
         warnings = opened.warnings
+        due = [stream for stream in work.plan.streams if stream.name not in opened.published_by_key]
+        bounds = bounds_of(work, due, opened.cursors)
         for stream in work.plan.streams:
             work.stopping.require_going()
             if stream.name in opened.published_by_key:
                 ended[stream.order] = _published_before(work, stream, opened)
                 continue
-            prepared = _prepare_stream(work, stream)
+            prepared = _prepare_stream(work, stream, bounds.get(stream.name))
             if isinstance(prepared, StreamLoad):
                 loads.append(prepared)
             else:
@@ -77,9 +81,15 @@ def request(work: Work) -> RunRequest:
     )
 
 
-def _prepare_stream(work: Work, stream: StreamPlan) -> StreamLoad | StreamOutcome:
+def _prepare_stream(
+    work: Work, stream: StreamPlan, bounds: CursorBounds | RapidbyteError | None
+) -> StreamLoad | StreamOutcome:
     try:
-        contract = work.runtime.leader.prepare_stream(work.plan, stream, work.run_id)
+        if isinstance(bounds, RapidbyteError):
+            raise bounds
+        if bounds is not None and bounds.is_empty and not work.runtime.options.full_refresh:
+            return nothing_new(work, stream, bounds)
+        contract = work.runtime.leader.prepare_stream(work.plan, stream, work.run_id, bounds)
         return StreamLoad(plan=stream, contract=contract)
     except RapidbyteError as error:
         if not work.isolated:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from rapidbyte.contract import MergeFacts, ReplaceFacts
+from rapidbyte.cursor import CursorPlan, StoredCursor, plan_cursor, plan_warnings
 from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedType, name_fault, plan_columns
 from rapidbyte.destinations.postgres.indexes import source_indexes
@@ -139,8 +140,9 @@ def decide_stream(
     conversion: Conversion,
     choose_wire: ChooseWire,
     readers: tuple[str, ...] = (),
+    stored: StoredCursor | None = None,
 ) -> StreamPlan:
-    """The stream's plan. `readers` are the run's streams that read the target.
+    """The stream's plan. `readers` are the run's streams that read the target; `stored` is the ledger's cursor.
 
     Raises ConfigError, SchemaError; nothing has been changed then.
     """
@@ -169,9 +171,11 @@ def decide_stream(
     choice = choose_publish(
         facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried, readers=readers
     )
+    cursor = _cursor_plan(shape, mode, stored)
     plan = StreamPlan(
         order=order,
         shape=shape,
+        cursor=cursor,
         target=facts.name,
         write_mode=mode,
         publish=choice.method,
@@ -184,7 +188,12 @@ def decide_stream(
         statements=(),
         schema_changes=_changes(facts, drift),
         lossy_columns=drift.lossy_columns,
-        warnings=(*shape.warnings, *drift.warnings, *_warnings(facts, choice)),
+        warnings=(
+            *shape.warnings,
+            *drift.warnings,
+            *(plan_warnings(cursor) if cursor is not None else ()),
+            *_warnings(facts, choice),
+        ),
     )
     return replace(plan, statements=_statements(plan, facts))
 
@@ -192,6 +201,20 @@ def decide_stream(
 def _replace_facts(spec: StreamSpec, facts: TargetFacts, key: tuple[str, ...]) -> ReplaceFacts:
     return ReplaceFacts(
         target_exists=facts.exists, target_oid=facts.oid, key=key if facts.exists else (), min_rows=spec.min_rows
+    )
+
+
+def _cursor_plan(shape: StreamShape, mode: WriteMode, stored: StoredCursor | None) -> CursorPlan | None:
+    """How an incremental stream is read. A replace, which `--full-refresh` makes of it, begins at the beginning."""
+    spec = shape.spec
+    if spec.sync_mode != "incremental" or shape.cursor is None:
+        return None
+    return plan_cursor(
+        shape.cursor,
+        stored=None if mode == "replace" else stored,
+        lag=spec.cursor_lag,
+        nulls=spec.null_cursor,
+        stream=spec.name,
     )
 
 
