@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from rapidbyte.contract import MergeFacts, ReplaceFacts
-from rapidbyte.cursor import CursorPlan, StoredCursor, plan_cursor, plan_warnings
+from rapidbyte.cursor import StoredCursor, plan_cursor, plan_warnings
 from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedType, name_fault, plan_columns
 from rapidbyte.destinations.postgres.indexes import source_indexes
@@ -140,9 +140,8 @@ def decide_stream(
     conversion: Conversion,
     choose_wire: ChooseWire,
     readers: tuple[str, ...] = (),
-    stored: StoredCursor | None = None,
 ) -> StreamPlan:
-    """The stream's plan. `readers` are the run's streams that read the target; `stored` is the ledger's cursor.
+    """The stream's plan. `readers` are the run's streams that read the target.
 
     Raises ConfigError, SchemaError; nothing has been changed then.
     """
@@ -171,11 +170,9 @@ def decide_stream(
     choice = choose_publish(
         facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried, readers=readers
     )
-    cursor = _cursor_plan(shape, mode, stored)
     plan = StreamPlan(
         order=order,
         shape=shape,
-        cursor=cursor,
         target=facts.name,
         write_mode=mode,
         publish=choice.method,
@@ -188,12 +185,7 @@ def decide_stream(
         statements=(),
         schema_changes=_changes(facts, drift),
         lossy_columns=drift.lossy_columns,
-        warnings=(
-            *shape.warnings,
-            *drift.warnings,
-            *(plan_warnings(cursor) if cursor is not None else ()),
-            *_warnings(facts, choice),
-        ),
+        warnings=(*shape.warnings, *drift.warnings, *_warnings(facts, choice)),
     )
     return replace(plan, statements=_statements(plan, facts))
 
@@ -204,18 +196,22 @@ def _replace_facts(spec: StreamSpec, facts: TargetFacts, key: tuple[str, ...]) -
     )
 
 
-def _cursor_plan(shape: StreamShape, mode: WriteMode, stored: StoredCursor | None) -> CursorPlan | None:
-    """How an incremental stream is read. A replace, which `--full-refresh` makes of it, begins at the beginning."""
-    spec = shape.spec
+def with_cursor(plan: StreamPlan, stored: StoredCursor | None) -> StreamPlan:
+    """The plan of an incremental stream with how it is read; `stored` is the ledger's cursor. Raises ConfigError.
+
+    A replace, which `--full-refresh` makes of it, begins at the beginning.
+    """
+    shape, spec = plan.shape, plan.shape.spec
     if spec.sync_mode != "incremental" or shape.cursor is None:
-        return None
-    return plan_cursor(
+        return plan
+    cursor = plan_cursor(
         shape.cursor,
-        stored=None if mode == "replace" else stored,
+        stored=None if plan.write_mode == "replace" else stored,
         lag=spec.cursor_lag,
         nulls=spec.null_cursor,
         stream=spec.name,
     )
+    return replace(plan, cursor=cursor, warnings=(*plan.warnings, *plan_warnings(cursor)))
 
 
 def _require_column_count(spec: StreamSpec, facts: TargetFacts, drift: Drift) -> None:
