@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -132,6 +133,11 @@ class ServerFacts:
     """What max_connections, the database's and the role's own limit leave, at the time of asking."""
     connections_limit: str = ""
     """Which of them it is, where it is not max_connections: `connection limit of role loader`."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The identity where it outlives a restart of the server; None where the role may not read it."""
+        return self.identity if re.fullmatch(r"\d+/\d+", self.identity) else None
 
 
 def session_name(role: str, pipeline: str) -> str:

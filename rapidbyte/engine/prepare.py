@@ -76,7 +76,7 @@ def request(work: Work) -> RunRequest:
         key=work.runtime.options.key,
         host=socket.gethostname(),
         pid=os.getpid(),
-        source_identity=(source.identity or None) if source is not None else None,
+        source_identity=source.fingerprint if source is not None else None,
         tool_version=__version__,
     )
 

@@ -27,6 +27,7 @@ from rapidbyte.spec import (
     RunRequest,
     StreamSpec,
 )
+from tests.kit.server import unique_name
 
 
 def shape_of(dsn: str, spec: StreamSpec, schema: str, table: str, columns: Sequence[str] = ()) -> StreamShape:
@@ -87,7 +88,8 @@ class Lead:
         """Plan, check privileges, prepare."""
         plan = self.plan()
         self.leader.check_privileges(plan)
-        open_run(self.leader)
+        if self.leader.fence is None:
+            open_run(self.leader)
         return self.leader.prepare_stream(plan, plan.streams[0], "run-1")
 
     def fill(self, contract: WriteContract, rows: str) -> LoadReceipts:
@@ -106,15 +108,15 @@ def finalize(leader: PostgresLeader, contract: WriteContract, receipts: LoadRece
     return leader.finalize((Publication(contract=contract, receipts=receipts),))[0]
 
 
-def request(run_id: str = "run-1", **changes: object) -> RunRequest:
-    """A run of pipeline shop on this host."""
-    basis = RunRequest(run_id=run_id, pipeline="shop", streams=(), host="here", pid=7, tool_version="1")
+def request(pipeline: str = "shop", **changes: object) -> RunRequest:
+    """A run of a process that cannot be on this host, by a name of its own."""
+    basis = RunRequest(run_id=unique_name("run"), pipeline=pipeline, streams=(), host="here", pid=7, tool_version="1")
     return replace(basis, **changes)  # type: ignore[arg-type]
 
 
 def open_run(leader: PostgresLeader, **changes: object) -> OpenedRun:
-    """Takes the lease; losing it fails the test that looks."""
-    return leader.open_run(request(**changes), lambda error: None)
+    """Takes the lease, and does not listen when it is lost."""
+    return leader.open_run(request(leader.pipeline, **changes), lambda error: None)
 
 
 def fill(dsn: str, contract: WriteContract, rows: str) -> LoadReceipts:
@@ -137,13 +139,20 @@ def fill(dsn: str, contract: WriteContract, rows: str) -> LoadReceipts:
     return LoadReceipts(load_id=contract.load_id, stream=contract.stream, planned=1, receipts=(receipt,))
 
 
-def pipeline_spec(dsn: str, destination: DestinationSpec | None = None, **changes: object) -> PipelineSpec:
-    """A pipeline named shop that loads into schema raw."""
+def pipeline_spec(
+    dsn: str,
+    destination: DestinationSpec | None = None,
+    pipeline: str = "shop",
+    max_retries: int = 3,
+    **changes: object,
+) -> PipelineSpec:
+    """A pipeline that loads into schema raw."""
     basis = destination or DestinationSpec(connection=Connection(dsn=Secret(dsn)), schema="raw")
     return PipelineSpec(
-        pipeline="shop",
+        pipeline=pipeline,
         source=PostgresSourceSpec(connection=Connection(dsn=Secret(dsn))),
         streams=(),
+        resources=Resources(max_retries=max_retries),
         destination=replace(basis, connection=Connection(dsn=Secret(dsn)), **changes),  # type: ignore[arg-type]
     )
 

@@ -92,12 +92,11 @@ def test_the_contract_is_complete_and_pickles(destination_db: str) -> None:
         assert rows_of(destination_db, STAGES) == [(target.table.name,)]
         assert rows_of(
             destination_db,
-            "SELECT load_id, run_id, pipeline, stream, target_schema, target_table, stage_schema, stage_table,"
+            "SELECT load_id, pipeline, stream, target_schema, target_table, stage_schema, stage_table,"
             " write_mode, publish, state FROM _rapidbyte.loads",
         ) == [
             (
                 contract.load_id,
-                "run-1",
                 "shop",
                 *("t", "raw", "t"),
                 *("raw", target.table.name),
@@ -333,7 +332,7 @@ def test_eight_leaders_prepare_into_one_fresh_schema_at_once(ledger: str, destin
     outcomes: list[tuple[str, int]] = []
 
     def work(number: int) -> None:
-        with lead(destination_db, f"t{number}") as load:
+        with lead(destination_db, f"t{number}", pipeline=f"shop{number}") as load:
             plan = load.plan()
             barrier.wait()
             open_run(load.leader)
@@ -395,11 +394,11 @@ def test_a_lost_race_is_tried_again_and_counted(destination_db: str) -> None:
 
 
 def test_the_stage_of_a_dead_run_is_dropped_by_the_next(destination_db: str) -> None:
-    """The one that the ledger names, when its leader's session is gone; a living one is left alone (E17)."""
+    """The one that the ledger names, when its run is dead; another pipeline's is left alone (E17)."""
     run(destination_db, T + "CREATE SCHEMA raw; CREATE TABLE raw._rb_mine ()")
     with lead(destination_db, "t") as dead:
         left = dead.prepare()
-    with lead(destination_db, "t") as living:
+    with lead(destination_db, "t", pipeline="other") as living:
         held = living.prepare()
         with lead(destination_db, "t") as load:
             mine = load.prepare()
@@ -420,7 +419,7 @@ def test_a_newer_ledger_is_left_alone(destination_db: str) -> None:
         load.publish("VALUES (1, 'a', 1)")
         run(destination_db, "UPDATE _rapidbyte.ledger SET version = 99")
         with pytest.raises(DestinationError) as caught:
-            load.prepare()
+            open_run(load.leader)
     assert caught.value.code == "ledger_newer"
 
 

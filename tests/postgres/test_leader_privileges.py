@@ -154,7 +154,7 @@ def test_a_second_leader_needs_the_ledger(destination_db: str, make_role: Callab
         plan = load.plan()
         with pytest.raises(PrivilegeError) as caught:
             load.leader.check_privileges(plan)
-        assert caught.value.message == f"role {role} lacks 5 privileges at the destination"
+        assert caught.value.message == f"role {role} lacks 8 privileges at the destination"
         run(destination_db, str(caught.value.hint))
         load_of(load, destination_db).publish("VALUES (3, 'three')")
     assert rows_of(destination_db, "SELECT count(*) FROM raw.t") == [(3,)]
@@ -270,7 +270,10 @@ def test_what_several_loads_share_is_revoked_with_the_last(destination_db: str, 
     """The first load to end leaves the second one working."""
     run(destination_db, T + "CREATE TABLE app.u (id int PRIMARY KEY, a text)")
     login = WorkerLogin(user=worker)
-    with lead(destination_db, "t", worker=login) as one, lead(destination_db, "u", worker=login) as two:
+    with (
+        lead(destination_db, "t", worker=login) as one,
+        lead(destination_db, "u", worker=login, pipeline="other") as two,
+    ):
         first, second = one.prepare(), two.prepare()
         finalize(one.leader, first, one.fill(first, TWO))
         with session(destination_db, worker) as connection:
@@ -321,8 +324,9 @@ def test_what_the_leader_cannot_grant_to_workers_is_named(
         load.publish(TWO)
     run(destination_db, f"GRANT USAGE ON SCHEMA app, raw TO {role}; GRANT INSERT ON raw.t TO {role};"
         f"GRANT USAGE, CREATE ON SCHEMA _rapidbyte TO {role}; GRANT SELECT ON _rapidbyte.ledger TO {role};"
-        f"GRANT SELECT, INSERT, UPDATE ON _rapidbyte.loads TO {role};"
-        f"GRANT SELECT, INSERT ON _rapidbyte.receipts TO {role}")  # fmt: skip
+        f"GRANT SELECT, INSERT, UPDATE ON _rapidbyte.loads, _rapidbyte.leases, _rapidbyte.runs TO {role};"
+        f"GRANT SELECT, INSERT, DELETE ON _rapidbyte.receipts TO {role};"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON _rapidbyte.cursors TO {role}")  # fmt: skip
     login = WorkerLogin(user=worker)
     with lead(as_role(destination_db, role), "t", source=destination_db, worker=login) as load:
         plan: RunPlan = load.plan()

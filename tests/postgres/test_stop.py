@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 import rapidbyte
-from rapidbyte.destinations.postgres import leader
+from rapidbyte.destinations.postgres import sessions
 from rapidbyte.errors import CancelledError, DestinationError
 from rapidbyte.model import Secret
 from rapidbyte.pg.session import begin, commit, translated
@@ -259,7 +259,7 @@ def test_a_deadline_ends_a_wait_too(ends: Ends) -> None:
 
 def test_a_stage_that_cannot_be_dropped_is_told_in_time(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody reads it when the run stops; the next run drops it."""
-    monkeypatch.setattr(leader, "CLEANUP_SECONDS", 0.3)
+    monkeypatch.setattr(sessions, "CLEANUP_SECONDS", 0.3)
 
     def hook(event: Event) -> None:
         if isinstance(event, PhaseStarted) and event.phase == "finalize":

@@ -20,7 +20,7 @@ from functools import partial
 import psycopg
 
 from rapidbyte.contract import LoadReceipts, WriteContract
-from rapidbyte.destinations.postgres import ddl, ledger, locks, merge, workers
+from rapidbyte.destinations.postgres import ddl, loads, locks, merge, workers
 from rapidbyte.destinations.postgres.guards import (
     compare_checksum,
     require_complete,
@@ -87,7 +87,7 @@ def publish(
     failpoint("pub.inserted")
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute("SET LOCAL search_path = pg_catalog")
-    ledger.end_load(connection, contract.load_id, state="published", publish=applied.method, row_count=row_count)
+    loads.end_load(connection, contract.load_id, state="published", publish=applied.method, row_count=row_count)
     workers.release(connection, contract.load_id)
     failpoint("pub.state")
     return FinalizeReport(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from rapidbyte.contract import LoadReceipts, WriteContract
-from rapidbyte.destinations.postgres import ledger, rows
+from rapidbyte.destinations.postgres import ledger, loads, rows
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import CheckError, DataError, DestinationError
 from rapidbyte.model import QualifiedName
@@ -18,7 +18,7 @@ from rapidbyte.pg.session import PgConnection
 
 def require_prepared(connection: PgConnection, contract: WriteContract) -> QualifiedName:
     """The stage of a load that is still ours to publish; its row is locked until the transaction ends."""
-    record = ledger.load_record(connection, contract.load_id, lock_row=True)
+    record = loads.load_record(connection, contract.load_id, lock_row=True)
     if record is None or record.state != "prepared" or contract.stage is None:
         state = "unknown to the ledger" if record is None else record.state
         raise DestinationError(
@@ -57,14 +57,15 @@ def require_complete(
     connection: PgConnection, contract: WriteContract, receipts: LoadReceipts, stage: QualifiedName
 ) -> int:
     """Rows of the load, on which engine, receipts and stage agree."""
-    partitions, receipted = ledger.receipts_total(connection, contract.load_id)
+    partitions, receipted = loads.receipts_total(connection, contract.load_id)
     staged = count(connection, rows.count(ledger.identifier(stage)))
     if (partitions, receipted, staged) == (receipts.planned, receipts.rows, receipts.rows):
         return staged
+    emptied = staged == 0 and (partitions, receipted) == (receipts.planned, receipts.rows)
     raise DestinationError(
         f"load {contract.load_id} is incomplete: {receipts.rows} rows in {receipts.planned} partitions were loaded,"
         f" {receipted} in {partitions} are receipted, {staged} are in the stage",
-        code="stage_incomplete",
+        code="stage_emptied" if emptied else "stage_incomplete",
         hint="a crash of the server empties an unlogged stage: run again",
         table=str(contract.target),
         stream=contract.stream,

@@ -1,13 +1,12 @@
 """The ledger: schema `_rapidbyte` in the destination, which is restored, failed over and rolled back with the data.
 
-Statements and the few actions on its rows. `loads` has one row per stream load, `receipts` one per committed
-partition. Leases, cursors, rejects and runs will have tables of their own beside them. docs/ledger.md describes it.
+Its tables as statements, their comments, and how an older ledger becomes a newer one. What is done with their rows is
+in `lease`, `loads`, `cursors` and `runs`. docs/ledger.md describes it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, LiteralString
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -16,20 +15,68 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
 
 SCHEMA = "_rapidbyte"
-VERSION = 1
+VERSION = 2
 """Of the tables below. A ledger with a higher one was made by a newer rapidbyte and is left alone."""
 
 LEDGER = QualifiedName(schema=SCHEMA, name="ledger")
+LEASES = QualifiedName(schema=SCHEMA, name="leases")
+RUNS = QualifiedName(schema=SCHEMA, name="runs")
 LOADS = QualifiedName(schema=SCHEMA, name="loads")
 RECEIPTS = QualifiedName(schema=SCHEMA, name="receipts")
+CURSORS = QualifiedName(schema=SCHEMA, name="cursors")
+TABLES = (LEDGER, LEASES, RUNS, LOADS, RECEIPTS, CURSORS)
 
-LoadState = Literal["prepared", "published", "discarded"]
+_CREATE_LEASES: LiteralString = """CREATE TABLE _rapidbyte.leases (
+    pipeline text PRIMARY KEY,
+    fence bigint NOT NULL,
+    run_id text,
+    host text,
+    pid integer,
+    backend_pid integer,
+    acquired_at timestamptz,
+    renewed_at timestamptz,
+    expires_at timestamptz
+)"""
+
+_CREATE_RUNS: LiteralString = """CREATE TABLE _rapidbyte.runs (
+    run_id text PRIMARY KEY,
+    pipeline text NOT NULL,
+    run_key text,
+    host text NOT NULL,
+    pid integer NOT NULL,
+    tool_version text NOT NULL,
+    status text NOT NULL DEFAULT 'running'
+        CHECK (status IN ('running', 'succeeded', 'failed', 'cancelled', 'partial', 'lost')),
+    exit_code integer,
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at timestamptz,
+    streams jsonb NOT NULL DEFAULT '[]',
+    result jsonb
+)"""
+
+_INDEX_RUNS: LiteralString = "CREATE INDEX runs_of_pipeline ON _rapidbyte.runs (pipeline, started_at)"
+
+_CREATE_CURSORS: LiteralString = """CREATE TABLE _rapidbyte.cursors (
+    pipeline text NOT NULL,
+    stream text NOT NULL,
+    source text,
+    field text NOT NULL,
+    type text NOT NULL,
+    value text NOT NULL,
+    load_id text,
+    run_id text,
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (pipeline, stream)
+)"""
 
 CREATE_TABLES: tuple[LiteralString, ...] = (
     """CREATE TABLE _rapidbyte.ledger (
     version integer PRIMARY KEY,
     installed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 )""",
+    _CREATE_LEASES,
+    _CREATE_RUNS,
+    _INDEX_RUNS,
     """CREATE TABLE _rapidbyte.loads (
     load_id text PRIMARY KEY,
     run_id text NOT NULL,
@@ -47,7 +94,13 @@ CREATE_TABLES: tuple[LiteralString, ...] = (
     worker_role text,
     granted jsonb NOT NULL DEFAULT '[]',
     prepared_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    ended_at timestamptz
+    ended_at timestamptz,
+    fence bigint NOT NULL DEFAULT 0,
+    run_key text,
+    source text,
+    signature text,
+    partitions jsonb,
+    bounds jsonb
 )""",
     "CREATE INDEX loads_unfinished ON _rapidbyte.loads (pipeline, stream) WHERE state = 'prepared'",
     """CREATE TABLE _rapidbyte.receipts (
@@ -61,15 +114,66 @@ CREATE_TABLES: tuple[LiteralString, ...] = (
     committed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (load_id, partition)
 )""",
+    _CREATE_CURSORS,
 )
+"""A ledger of this version from nothing."""
+
+MIGRATIONS: dict[int, tuple[LiteralString, ...]] = {
+    1: (
+        _CREATE_LEASES,
+        _CREATE_RUNS,
+        _INDEX_RUNS,
+        """ALTER TABLE _rapidbyte.loads
+    ADD COLUMN fence bigint NOT NULL DEFAULT 0,
+    ADD COLUMN run_key text,
+    ADD COLUMN source text,
+    ADD COLUMN signature text,
+    ADD COLUMN partitions jsonb,
+    ADD COLUMN bounds jsonb""",
+        _CREATE_CURSORS,
+    ),
+}
+"""What makes a ledger of that version one of the next. They end with the same tables as `CREATE_TABLES`."""
 
 COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
-    ("TABLE _rapidbyte.ledger", "One row: the version of these tables"),
+    ("TABLE _rapidbyte.ledger", "One row per version that was installed; the highest is that of these tables"),
     ("COLUMN _rapidbyte.ledger.version", "Version of the tables of this schema"),
     ("COLUMN _rapidbyte.ledger.installed_at", "When that version was installed"),
+    ("TABLE _rapidbyte.leases", "One row per pipeline: which run may load it now"),
+    ("COLUMN _rapidbyte.leases.pipeline", "Name of the pipeline"),
+    (
+        "COLUMN _rapidbyte.leases.fence",
+        "Raised by each run that takes the lease; a run with a lower one publishes nothing",
+    ),
+    ("COLUMN _rapidbyte.leases.run_id", "The run that holds the lease; NULL when it is free"),
+    ("COLUMN _rapidbyte.leases.host", "Host of that run"),
+    ("COLUMN _rapidbyte.leases.pid", "Process id of that run on its host"),
+    ("COLUMN _rapidbyte.leases.backend_pid", "The backend of its session that holds the lease's advisory lock"),
+    ("COLUMN _rapidbyte.leases.acquired_at", "When the lease was taken, by the server's clock"),
+    ("COLUMN _rapidbyte.leases.renewed_at", "The last sign of life, every 5 s"),
+    (
+        "COLUMN _rapidbyte.leases.expires_at",
+        "After this the lease may be taken, though its session is still there",
+    ),
+    ("TABLE _rapidbyte.runs", "One row per run of a pipeline: who, when, how it ended"),
+    ("COLUMN _rapidbyte.runs.run_id", "The run"),
+    ("COLUMN _rapidbyte.runs.pipeline", "Name of the pipeline"),
+    ("COLUMN _rapidbyte.runs.run_key", "What --key gave; NULL without"),
+    ("COLUMN _rapidbyte.runs.host", "Host on which it ran"),
+    ("COLUMN _rapidbyte.runs.pid", "Its process id there"),
+    ("COLUMN _rapidbyte.runs.tool_version", "Version of rapidbyte"),
+    (
+        "COLUMN _rapidbyte.runs.status",
+        "running, succeeded, failed, cancelled, partial; lost: it did not say how it ended",
+    ),
+    ("COLUMN _rapidbyte.runs.exit_code", "Its exit code"),
+    ("COLUMN _rapidbyte.runs.started_at", "When it took the lease, by the server's clock"),
+    ("COLUMN _rapidbyte.runs.finished_at", "When it ended, or was found dead"),
+    ("COLUMN _rapidbyte.runs.streams", "Its streams, in order, each with name and status"),
+    ("COLUMN _rapidbyte.runs.result", "Its result, as the command printed it, without row values"),
     ("TABLE _rapidbyte.loads", "One row per load of one stream: what it writes, where its stage is, how it ended"),
     ("COLUMN _rapidbyte.loads.load_id", "The load; the name of its stage is made from it"),
-    ("COLUMN _rapidbyte.loads.run_id", "The run that prepared the load"),
+    ("COLUMN _rapidbyte.loads.run_id", "The run that prepared the load, or the last one that went on with it"),
     ("COLUMN _rapidbyte.loads.pipeline", "Name of the pipeline"),
     ("COLUMN _rapidbyte.loads.stream", "Name of the stream"),
     ("COLUMN _rapidbyte.loads.target_schema", "Schema of the table that the load fills"),
@@ -77,7 +181,7 @@ COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("COLUMN _rapidbyte.loads.target_oid", "The target as it was when the load was prepared; NULL: it did not exist"),
     ("COLUMN _rapidbyte.loads.stage_schema", "Schema of the stage"),
     ("COLUMN _rapidbyte.loads.stage_table", "The stage; it exists while the load is prepared"),
-    ("COLUMN _rapidbyte.loads.write_mode", "append or replace"),
+    ("COLUMN _rapidbyte.loads.write_mode", "append, replace or upsert"),
     ("COLUMN _rapidbyte.loads.publish", "Publish method: planned, and once published the one that was used"),
     ("COLUMN _rapidbyte.loads.state", "prepared, published or discarded"),
     ("COLUMN _rapidbyte.loads.row_count", "Rows that were published"),
@@ -85,6 +189,12 @@ COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("COLUMN _rapidbyte.loads.granted", "What was granted to that role for this load and is revoked after it"),
     ("COLUMN _rapidbyte.loads.prepared_at", "When the load was prepared, by the server's clock"),
     ("COLUMN _rapidbyte.loads.ended_at", "When the load was published or discarded"),
+    ("COLUMN _rapidbyte.loads.fence", "The fence of that run"),
+    ("COLUMN _rapidbyte.loads.run_key", "What --key gave to that run"),
+    ("COLUMN _rapidbyte.loads.source", "Which source it is loaded from; NULL where that cannot be known"),
+    ("COLUMN _rapidbyte.loads.signature", "Of all that must be equal for another run to go on with the load"),
+    ("COLUMN _rapidbyte.loads.partitions", "All partitions; NULL where they cannot be named again"),
+    ("COLUMN _rapidbyte.loads.bounds", "Of an incremental load: from where to where it goes"),
     ("TABLE _rapidbyte.receipts", "One row per partition, committed together with the partition's rows"),
     ("COLUMN _rapidbyte.receipts.load_id", "The load that the partition belongs to"),
     ("COLUMN _rapidbyte.receipts.partition", "Number of the partition within its stream, from 0"),
@@ -94,27 +204,41 @@ COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("COLUMN _rapidbyte.receipts.rows", "Rows of the partition"),
     ("COLUMN _rapidbyte.receipts.bytes", "Bytes of its COPY"),
     ("COLUMN _rapidbyte.receipts.committed_at", "Just before the commit, by the server's clock"),
+    ("TABLE _rapidbyte.cursors", "How far each incremental stream has been published"),
+    ("COLUMN _rapidbyte.cursors.pipeline", "Name of the pipeline"),
+    ("COLUMN _rapidbyte.cursors.stream", "Name of the stream"),
+    ("COLUMN _rapidbyte.cursors.source", "Which source the value is from; NULL where that cannot be known"),
+    ("COLUMN _rapidbyte.cursors.field", "The cursor's column"),
+    ("COLUMN _rapidbyte.cursors.type", "That column's type in the source"),
+    ("COLUMN _rapidbyte.cursors.value", "The source server's text; the next load begins here"),
+    ("COLUMN _rapidbyte.cursors.load_id", "The load that was published with it; NULL: set by hand"),
+    ("COLUMN _rapidbyte.cursors.run_id", "The run that published it; NULL: set by hand"),
+    ("COLUMN _rapidbyte.cursors.updated_at", "When, by the server's clock"),
 )
 """What `\\d+` shows; docs/ledger.md is tested against them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadRecord:
-    """A row of `loads`, as far as finalize and discard need it."""
-
-    state: LoadState
-    publish: str
-    row_count: int | None
-    stage: QualifiedName | None
-
-
 def bootstrap_statements() -> tuple[sql.Composed, ...]:
     """Everything that makes a ledger in its schema, in order. PUBLIC gets nothing."""
-    composed = [sql.Composed([sql.SQL(statement)]) for statement in CREATE_TABLES]
-    composed += [sql.SQL("COMMENT ON {} IS {}").format(sql.SQL(thing), sql.Literal(text)) for thing, text in COMMENTS]
-    composed.append(sql.SQL("INSERT INTO _rapidbyte.ledger (version) VALUES ({})").format(sql.Literal(VERSION)))
-    composed += [sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(identifier(name)) for name in (LEDGER, LOADS, RECEIPTS)]
-    return tuple(composed)
+    return (*_composed(CREATE_TABLES), *_finishing(VERSION))
+
+
+def migration_statements(version: int) -> tuple[sql.Composed, ...]:
+    """Everything that makes a ledger of this older version one of ours, in order."""
+    steps: list[LiteralString] = [statement for old in range(version, VERSION) for statement in MIGRATIONS[old]]
+    return (*_composed(tuple(steps)), *_finishing(VERSION))
+
+
+def _composed(statements: tuple[LiteralString, ...]) -> tuple[sql.Composed, ...]:
+    return tuple(sql.Composed([sql.SQL(statement)]) for statement in statements)
+
+
+def _finishing(version: int) -> tuple[sql.Composed, ...]:
+    return (
+        *(sql.SQL("COMMENT ON {} IS {}").format(sql.SQL(thing), sql.Literal(text)) for thing, text in COMMENTS),
+        sql.SQL("INSERT INTO _rapidbyte.ledger (version) VALUES ({})").format(sql.Literal(version)),
+        *(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(identifier(name)) for name in TABLES),
+    )
 
 
 def identifier(name: QualifiedName) -> sql.Identifier:
@@ -159,90 +283,4 @@ def lock(connection: PgConnection, what: str) -> None:
     """An advisory lock until the transaction ends."""
     connection.execute(
         "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))", (f"rapidbyte {what}",)
-    )
-
-
-INSERT_LOAD: LiteralString = """
-INSERT INTO _rapidbyte.loads (load_id, run_id, pipeline, stream, target_schema, target_table, target_oid,
-                              stage_schema, stage_table, write_mode, publish, worker_role, granted)
-VALUES (%(load_id)s, %(run_id)s, %(pipeline)s, %(stream)s, %(target_schema)s, %(target_table)s, %(target_oid)s,
-        %(stage_schema)s, %(stage_table)s, %(write_mode)s, %(publish)s, %(worker_role)s, %(granted)s)
-"""
-
-
-def load_record(connection: PgConnection, load_id: str, *, lock_row: bool) -> LoadRecord | None:
-    """The load's row; None where there is none. With `lock_row` the row stays ours until the transaction ends.
-
-    Waits for another session that holds the row: so the outcome of a COMMIT that is still under way is known.
-    """
-    row = connection.execute(
-        sql.SQL(
-            "SELECT state, publish, row_count, stage_schema, stage_table FROM _rapidbyte.loads WHERE load_id = %s{}"
-        ).format(sql.SQL(" FOR UPDATE" if lock_row else "")),
-        (load_id,),
-    ).fetchone()
-    if row is None:
-        return None
-    state, publish, row_count, schema, table = row
-    stage = QualifiedName(schema=schema, name=table) if table is not None else None
-    return LoadRecord(state=state, publish=publish, row_count=row_count, stage=stage)
-
-
-def end_load(
-    connection: PgConnection,
-    load_id: str,
-    *,
-    state: LoadState,
-    publish: str | None = None,
-    row_count: int | None = None,
-) -> None:
-    """Marks a load as published or discarded."""
-    connection.execute(
-        "UPDATE _rapidbyte.loads SET state = %s, publish = coalesce(%s, publish), row_count = %s,"
-        " ended_at = pg_catalog.clock_timestamp() WHERE load_id = %s",
-        (state, publish, row_count, load_id),
-    )
-
-
-def receipts_total(connection: PgConnection, load_id: str) -> tuple[int, int]:
-    """(partitions, rows) of a load's receipts."""
-    row = connection.execute(
-        "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(rows), 0)::bigint FROM _rapidbyte.receipts"
-        " WHERE load_id = %s",
-        (load_id,),
-    ).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
-
-
-def unfinished_loads(connection: PgConnection, *, pipeline: str, stream: str) -> tuple[str, ...]:
-    """Loads of this stream that were prepared and neither published nor discarded."""
-    rows = connection.execute(
-        "SELECT load_id FROM _rapidbyte.loads WHERE pipeline = %s AND stream = %s AND state = 'prepared'"
-        " ORDER BY load_id",
-        (pipeline, stream),
-    ).fetchall()
-    return tuple(load_id for (load_id,) in rows)
-
-
-def hold_load(connection: PgConnection, load_id: str) -> bool:
-    """Shows other sessions that the load's leader lives, for as long as this session does. False: another holds it."""
-    row = connection.execute(
-        "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))", (f"rapidbyte load {load_id}",)
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def take_over_load(connection: PgConnection, load_id: str) -> bool:
-    """True when the load's leader is gone; until the transaction ends nobody else takes it over."""
-    row = connection.execute(
-        "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))",
-        (f"rapidbyte load {load_id}",),
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def release_load(connection: PgConnection, load_id: str) -> None:
-    """The opposite of `hold_load`."""
-    connection.execute(
-        "SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended(%s, 0))", (f"rapidbyte load {load_id}",)
     )

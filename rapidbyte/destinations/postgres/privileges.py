@@ -21,8 +21,11 @@ Grants = tuple[sql.Composed, ...]
 
 _LEDGER: tuple[tuple[QualifiedName, tuple[LiteralString, ...]], ...] = (
     (ledger.LEDGER, ("SELECT",)),
+    (ledger.LEASES, ("SELECT", "INSERT", "UPDATE")),
+    (ledger.RUNS, ("SELECT", "INSERT", "UPDATE")),
     (ledger.LOADS, ("SELECT", "INSERT", "UPDATE")),
-    (ledger.RECEIPTS, ("SELECT", "INSERT")),
+    (ledger.RECEIPTS, ("SELECT", "INSERT", "DELETE")),
+    (ledger.CURSORS, ("SELECT", "INSERT", "UPDATE", "DELETE")),
 )
 """What a leader needs of the ledger's tables."""
 
@@ -65,7 +68,7 @@ def _grant(privileges: LiteralString, what: LiteralString, name: sql.Identifier,
 def ledger_grants(connection: PgConnection, role: str, *, stages: bool) -> Grants:
     """What the leader lacks of the ledger; `stages` where a stage will be made in its schema."""
     found = connection.execute(
-        "SELECT c.relname, ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p"
+        "SELECT c.relname, ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p"
         " WHERE has_table_privilege(c.oid, p)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = %s AND c.relkind = 'r'",
         (ledger.SCHEMA,),
@@ -74,8 +77,24 @@ def ledger_grants(connection: PgConnection, role: str, *, stages: bool) -> Grant
     installed = ledger.LEDGER.name in tables
     missing = list(_schema_grants(connection, ledger.SCHEMA, role, create=stages or not installed))
     for table, privileges in _LEDGER if installed else ():
-        missing += _lacks(privileges, tables.get(table.name, ()), table, role)
+        if table.name in tables:
+            missing += _lacks(privileges, tables[table.name], table, role)
+    if installed and not missing:
+        missing += _migration_grants(connection, role)
     return tuple(missing)
+
+
+def _migration_grants(connection: PgConnection, role: str) -> Grants:
+    """What a role that does not own an older ledger lacks to migrate it: to be a member of its owner."""
+    if ledger.installed_version(connection) == ledger.VERSION:
+        return ()
+    rows = connection.execute(
+        "SELECT DISTINCT pg_get_userbyid(relowner)::text FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = ANY (%s)"
+        " AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1",
+        (ledger.SCHEMA, [table.name for table in ledger.TABLES]),
+    ).fetchall()
+    return tuple(sql.SQL("GRANT {} TO {}").format(sql.Identifier(owner), sql.Identifier(role)) for (owner,) in rows)
 
 
 def _lacks(needed: tuple[LiteralString, ...], has: Collection[str], table: QualifiedName, role: str) -> Grants:

@@ -1,0 +1,131 @@
+"""Rows of `cursors`: how far each incremental stream has been published. Written by the transaction that publishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+
+from psycopg import sql
+
+from rapidbyte.contract import WriteContract
+from rapidbyte.cursor import StoredCursor
+from rapidbyte.destinations.postgres import ledger
+from rapidbyte.pg.session import PgConnection
+
+_COMPARABLE: dict[str, LiteralString] = {
+    "smallint": "bigint",
+    "integer": "bigint",
+    "bigint": "bigint",
+    "numeric": "numeric",
+    "date": "date",
+    "timestamp without time zone": "timestamp",
+    "timestamp with time zone": "timestamptz",
+    "uuid": "uuid",
+}
+"""Types that every server orders alike. Text is not among them: only the source knows its collation (B26)."""
+
+_UPSERT: LiteralString = """
+INSERT INTO _rapidbyte.cursors AS c (pipeline, stream, source, field, type, value, load_id, run_id)
+VALUES (%(pipeline)s, %(stream)s, %(source)s, %(field)s, %(type)s, %(value)s, %(load_id)s, %(run_id)s)
+ON CONFLICT (pipeline, stream) DO UPDATE
+SET source = excluded.source, field = excluded.field, type = excluded.type, value = excluded.value,
+    load_id = excluded.load_id, run_id = excluded.run_id, updated_at = pg_catalog.clock_timestamp()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CursorRecord:
+    """A row of `cursors`."""
+
+    stream: str
+    cursor: StoredCursor
+    source: str | None
+    run_id: str | None
+    """None: set by hand."""
+    updated_at: datetime
+
+
+def list_cursors(connection: PgConnection, pipeline: str) -> tuple[CursorRecord, ...]:
+    """Every stream's cursor, with where it comes from, by the stream's name."""
+    rows = connection.execute(
+        "SELECT stream, field, type, value, source, run_id, updated_at FROM _rapidbyte.cursors"
+        " WHERE pipeline = %s ORDER BY stream",
+        (pipeline,),
+    ).fetchall()
+    return tuple(
+        CursorRecord(
+            stream=stream,
+            cursor=StoredCursor(field=field, type=kind, value=value),
+            source=source,
+            run_id=run_id,
+            updated_at=updated_at,
+        )
+        for stream, field, kind, value, source, run_id, updated_at in rows
+    )
+
+
+def stored_cursors(connection: PgConnection, pipeline: str) -> dict[str, StoredCursor]:
+    """Every stream's cursor. Empty where there is no ledger, or one from before there were cursors."""
+    if (ledger.installed_version(connection) or 0) < ledger.VERSION:
+        return {}
+    rows = connection.execute(
+        "SELECT stream, field, type, value FROM _rapidbyte.cursors WHERE pipeline = %s ORDER BY stream", (pipeline,)
+    ).fetchall()
+    return {stream: StoredCursor(field=field, type=kind, value=value) for stream, field, kind, value in rows}
+
+
+def advance(connection: PgConnection, contract: WriteContract, *, source: str | None) -> None:
+    """Moves the stream's cursor to the end of what this load brought; never backwards (E6).
+
+    Nothing for a full refresh, and for a load without values. Where the ledger's cursor is of another column or type,
+    this load was planned with it, and replaces it.
+    """
+    bounds = contract.bounds
+    if bounds is None or bounds.high is None:
+        return
+    guard = sql.SQL("")
+    if bounds.type in _COMPARABLE:
+        guard = sql.SQL(
+            " WHERE c.field <> excluded.field OR c.type <> excluded.type"
+            " OR CASE WHEN c.type = excluded.type THEN c.value::{kind} < excluded.value::{kind} END"
+        ).format(kind=sql.SQL(_COMPARABLE[bounds.type]))
+    connection.execute(
+        sql.SQL(_UPSERT) + guard,
+        {
+            "pipeline": contract.pipeline,
+            "stream": contract.stream,
+            "source": source,
+            "field": bounds.field,
+            "type": bounds.type,
+            "value": bounds.high,
+            "load_id": contract.load_id,
+            "run_id": contract.run_id,
+        },
+    )
+
+
+def set_cursor(connection: PgConnection, *, pipeline: str, stream: str, source: str | None, to: StoredCursor) -> None:
+    """Sets a cursor by hand, also backwards."""
+    connection.execute(
+        _UPSERT,
+        {
+            "pipeline": pipeline,
+            "stream": stream,
+            "source": source,
+            "field": to.field,
+            "type": to.type,
+            "value": to.value,
+            "load_id": None,
+            "run_id": None,
+        },
+    )
+
+
+def reset_cursors(connection: PgConnection, *, pipeline: str, stream: str | None = None) -> tuple[str, ...]:
+    """Forgets a stream's cursor, or all of the pipeline's; returns the streams that had one."""
+    rows = connection.execute(
+        "DELETE FROM _rapidbyte.cursors WHERE pipeline = %s AND stream = coalesce(%s, stream) RETURNING stream",
+        (pipeline, stream),
+    ).fetchall()
+    return tuple(sorted(stream for (stream,) in rows))

@@ -1,0 +1,132 @@
+"""Publishing as one transaction of a run that still has its lease.
+
+A COMMIT whose acknowledgement is lost is looked up in the ledger before anybody may repeat anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+
+from rapidbyte.contract import WriteContract
+from rapidbyte.destinations.postgres import cursors, ddl, lease, loads, locks
+from rapidbyte.destinations.postgres.finalize import publish
+from rapidbyte.destinations.postgres.lease import HeldRun
+from rapidbyte.destinations.postgres.sessions import CLEANUP_SECONDS, READ_WRITE, LeaderSession, rolled_back_by_failure
+from rapidbyte.errors import DestinationError, RapidbyteError
+from rapidbyte.failpoints import failpoint
+from rapidbyte.pg.failure import is_connection_loss
+from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, commit, translated
+from rapidbyte.ports import FinalizeReport, Publication, never
+
+LOOK_UP_SECONDS = 60.0
+"""How long the outcome of a COMMIT is asked for when its acknowledgement was lost; a crash restart takes about 4 s."""
+
+Reports = tuple[FinalizeReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """One call of `finalize`."""
+
+    session: LeaderSession
+    held: HeldRun
+    publications: Sequence[Publication]
+    publish_timeout_seconds: float
+
+    @property
+    def doing(self) -> str:
+        """Completes "while ..."."""
+        return f"publishing {', '.join(str(each.contract.target) for each in self.publications)}"
+
+    def carry_out(self) -> Reports:
+        """The reports, once everything is published. Raises RapidbyteError with `commit_state` set."""
+        connection = self.session.open()
+        with translated("destination", self.doing):
+            begin(connection, OWN_SQL, mode=READ_WRITE)
+            with rolled_back_by_failure(connection):
+                failpoint("pub.begin")
+                lease.require_fence(connection, pipeline=self.held.pipeline, fence=self.held.fence)
+                reports = tuple(self._publish(connection, publication) for publication in self.publications)
+                connection.require_going()
+            failpoint("pub.commit_before")
+            try:
+                commit(connection, sent=lambda: failpoint("pub.commit_sent"))
+            except psycopg.Error as error:
+                if not is_connection_loss(error) or not self._was_carried_out():
+                    raise
+        failpoint("pub.acked")
+        return reports
+
+    def _publish(self, connection: PgConnection, publication: Publication) -> FinalizeReport:
+        contract = publication.contract
+        report = publish(
+            connection,
+            contract,
+            publication.receipts,
+            publish_timeout_seconds=self.publish_timeout_seconds,
+            expected_checksum=publication.expected_checksum,
+            checksum=publication.checksum,
+        )
+        cursors.advance(connection, contract, source=self.held.source)
+        loads.delete_old_receipts(connection, pipeline=contract.pipeline, stream=contract.stream, keep=contract.load_id)
+        return report
+
+    def _was_carried_out(self) -> bool:
+        """Whether the transaction whose COMMIT was not acknowledged was committed. All its loads tell the same."""
+        contract = self.publications[0].contract
+        started_s = time.monotonic()
+        while True:
+            try:
+                with self.session.changing("looking up whether the load was published", stop=never) as connection:
+                    locks.limit_waits(connection, CLEANUP_SECONDS)
+                    record = loads.load_record(connection, contract.load_id, lock_row=True)
+                return record is not None and record.state == "published"
+            except DestinationError as error:
+                patience_s = CLEANUP_SECONDS if self.session.stop() else LOOK_UP_SECONDS
+                if time.monotonic() >= started_s + patience_s:
+                    raise self._unknown() from error
+                time.sleep(0.5)
+
+    def _unknown(self) -> DestinationError:
+        contracts = [publication.contract for publication in self.publications]
+        targets = ", ".join(str(contract.target) for contract in contracts)
+        return DestinationError(
+            f"the connection was lost at the COMMIT that publishes {targets}, and the server cannot be asked",
+            code="commit_unknown",
+            hint=f"when it is back, column state of _rapidbyte.loads tells it for load {contracts[0].load_id}",
+            stream=contracts[0].stream,
+            table=str(contracts[0].target),
+            commit_state="after_commit_unknown",
+            safe_to_retry=all(contract.write_mode != "append" for contract in contracts),
+            afterwards=f"{targets}: as before, or with the whole load; nothing in between.",
+        )
+
+
+def with_statistics(session: LeaderSession, contract: WriteContract, report: FinalizeReport) -> FinalizeReport:
+    """ANALYZE. The load is published: what fails here is a warning."""
+    notices: list[str] = []
+    try:
+        with session.changing(f"analysing {contract.target}") as connection:
+            handler = _collector(notices)
+            connection.add_notice_handler(handler)
+            try:
+                connection.execute("SET LOCAL lock_timeout = '10s'")
+                connection.execute(ddl.analyze(contract.target))
+            finally:
+                connection.remove_notice_handler(handler)
+    except RapidbyteError as error:
+        notices.append(error.message)
+    warnings = tuple(f"statistics of {contract.target} were not renewed: {notice}" for notice in notices)
+    return replace(report, warnings=(*report.warnings, *warnings))
+
+
+def _collector(notices: list[str]) -> Callable[[psycopg.errors.Diagnostic], None]:
+    def collect(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            notices.append(notice.message_primary or "")
+
+    return collect

@@ -1,0 +1,192 @@
+"""The leader's connection: looks, changes, and DDL that may lose a race. Opened again when it was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+
+import psycopg
+from psycopg import sql
+
+from rapidbyte.destinations.postgres import ddl, ledger, locks
+from rapidbyte.model import session_name
+from rapidbyte.pg.session import (
+    OWN_SQL,
+    PgConnection,
+    begin,
+    commit,
+    connect,
+    rollback,
+    translated,
+)
+from rapidbyte.ports import Stop, never
+from rapidbyte.spec import Connection
+
+RACE_INDEXES = frozenset(
+    {"pg_type_typname_nsp_index", "pg_class_relname_nsp_index", "pg_namespace_nspname_index"},
+)
+"""A duplicate in one of these means that another session created the same name at the same time."""
+
+RACE_TRIES = 5
+
+LOOK_SECONDS = 30.0
+"""How long a look at a table waits for whoever has locked it."""
+
+CLEANUP_SECONDS = 5.0
+"""How long cleaning up waits for a lock after the run was told to stop, and how long the outcome of a COMMIT is asked
+for then."""
+
+LONGEST_CLEANUP = "20s"
+"""How long one statement of cleaning up may take after the run was told to stop, whatever it does."""
+
+READ_ONLY = "ISOLATION LEVEL READ COMMITTED READ ONLY"
+READ_WRITE = "ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+
+class LeaderSession:
+    """One connection named `rapidbyte leader <pipeline>`, used by one thread; `close` it.
+
+    Once `stop` is true whatever is under way is cancelled and raises CancelledError, but for a COMMIT that was sent.
+    """
+
+    def __init__(self, connection: Connection, pipeline: str, stop: Stop = never) -> None:
+        self.stop = stop
+        self._login = connection
+        self._name = session_name("leader", pipeline)
+        self._connection: PgConnection | None = None
+        self._lost_backend: int | None = None
+        self.race_retries = 0
+        """How often setup lost a race with another session's DDL, and was tried again."""
+
+    def open(self, stop: Stop | None = None) -> PgConnection:
+        """The connection, opened again when it was lost. From now on it obeys the run's stop, or this one.
+
+        The lost one's backend may not know yet: it is ended, so that it holds no lock any more. One that is carrying
+        out a COMMIT carries it out.
+        """
+        stop = stop or self.stop
+        if self._connection is not None:
+            self._connection.stop = stop
+            if not _alive(self._connection):
+                self._lost_backend = self._connection.info.backend_pid or self._lost_backend
+                self.close()
+        if self._connection is None:
+            self._connection = connect(self._login, side="destination", application_name=self._name, stop=stop)
+            self._connection.autocommit = True
+            with translated("destination", "setting up the leader's session"):
+                # Between prepare and finalize the leader waits for the workers, for as long as they need.
+                self._connection.execute("SET idle_session_timeout = 0")
+                self._end_lost_backend(self._connection)
+        return self._connection
+
+    def _end_lost_backend(self, connection: PgConnection) -> None:
+        if self._lost_backend is None:
+            return
+        connection.execute(
+            "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity"
+            " WHERE pid = %s AND application_name = pg_catalog.left(%s, 63) AND usename = current_user"
+            " AND datname = pg_catalog.current_database()",
+            (self._lost_backend, self._name),
+        )
+        self._lost_backend = None
+
+    @property
+    def in_use(self) -> PgConnection | None:
+        """The connection as it is; None where there is none."""
+        return self._connection
+
+    @contextmanager
+    def looking(self, doing: str) -> Generator[PgConnection]:
+        """A transaction that reads, and leaves no trace."""
+        connection = self.open()
+        with translated("destination", doing):
+            begin(connection, OWN_SQL, mode=READ_ONLY)
+            locks.limit_waits(connection, LOOK_SECONDS)
+            try:
+                yield connection
+            finally:
+                rollback(connection)
+
+    @contextmanager
+    def changing(self, doing: str, *, stop: Stop | None = None) -> Generator[PgConnection]:
+        """A transaction that commits when its block ends well. It ends at the run's stop, or at this one."""
+        connection = self.open(stop)
+        with translated("destination", doing):
+            begin(connection, OWN_SQL, mode=READ_WRITE)
+            with rolled_back_by_failure(connection):
+                yield connection
+                connection.require_going()
+            commit(connection)
+
+    @contextmanager
+    def cleaning(self, doing: str) -> Generator[PgConnection]:
+        """A transaction that a stop does not end, but makes hurry."""
+        with self.changing(doing, stop=never) as connection:
+            locks.limit_waits(connection, CLEANUP_SECONDS if self.stop() else LOOK_SECONDS)
+            if self.stop():
+                connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(LONGEST_CLEANUP)))
+            yield connection
+
+    def run_ddl(
+        self, connection: PgConnection, statement: sql.Composed, *, settled: Callable[[], bool] | None = None
+    ) -> None:
+        """Runs a statement in a savepoint; again when another session created the same name at the same time.
+
+        `settled` tells, after such a race, whether the other session has done what was to be done.
+        """
+        for remaining in reversed(range(RACE_TRIES)):
+            try:
+                with connection.transaction():
+                    connection.execute(statement)
+                return
+            except psycopg.errors.UniqueViolation as error:
+                if error.diag.constraint_name not in RACE_INDEXES or not remaining:
+                    raise
+                self.race_retries += 1
+            if settled is not None and settled():
+                return
+
+    def ensure_schema(self, connection: PgConnection, schema: str) -> None:
+        """Looks first: CREATE SCHEMA IF NOT EXISTS needs CREATE on the database even where the schema exists."""
+        if not ledger.schema_exists(connection, schema):
+            self.run_ddl(
+                connection, ddl.create_schema(schema), settled=lambda: ledger.schema_exists(connection, schema)
+            )
+
+    def ensure_ledger(self, connection: PgConnection) -> None:
+        """The ledger is there, and of our version: made or migrated, by one session at a time."""
+        if ledger.installed_version(connection) == ledger.VERSION:
+            return
+        ledger.lock_ledger(connection)
+        version = ledger.installed_version(connection)
+        if version == ledger.VERSION:
+            return
+        self.ensure_schema(connection, ledger.SCHEMA)
+        statements = ledger.bootstrap_statements() if version is None else ledger.migration_statements(version)
+        for statement in statements:
+            self.run_ddl(connection, statement)
+
+    def close(self) -> None:
+        """Closes the connection. May be repeated."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _alive(connection: PgConnection) -> bool:
+    if connection.closed:
+        return False
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@contextmanager
+def rolled_back_by_failure(connection: PgConnection) -> Generator[None]:
+    """Left by an exception, the transaction is rolled back; left otherwise, it is still open."""
+    with ExitStack() as undo:
+        undo.callback(rollback, connection)
+        yield
+        undo.pop_all()

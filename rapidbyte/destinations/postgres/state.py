@@ -1,0 +1,203 @@
+"""What the commands `state`, `gc` and `runs` look at and change in the ledger.
+
+Looking needs no lease, and makes no ledger. Whatever changes something holds the pipeline's lease meanwhile, so that it
+never meets a run that is under way: then it raises BusyError, as a second run does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rapidbyte.cursor import CURSOR_TYPES, StoredCursor
+from rapidbyte.destinations.postgres import cursors, lease, ledger, loads, prepare, runs
+from rapidbyte.destinations.postgres.cursors import CursorRecord
+from rapidbyte.destinations.postgres.lease import HeldRun, Lease
+from rapidbyte.destinations.postgres.loads import LoadRecord
+from rapidbyte.destinations.postgres.runs import RunRecord
+from rapidbyte.destinations.postgres.sessions import LeaderSession
+from rapidbyte.errors import ConfigError, RapidbyteError
+from rapidbyte.model import QualifiedName
+from rapidbyte.pg.session import PgConnection
+from rapidbyte.ports import Stop, never
+from rapidbyte.spec import Connection, RunRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRecord:
+    """Who may load a pipeline now."""
+
+    fence: int
+    run_id: str | None
+    """None: nobody."""
+    host: str | None
+    pid: int | None
+    acquired_at: datetime | None
+    renewed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineState:
+    """All that the ledger knows of a pipeline but its history."""
+
+    pipeline: str
+    lease: LeaseRecord | None
+    cursors: tuple[CursorRecord, ...]
+    unfinished: tuple[LoadRecord, ...]
+    """Loads of dead runs, and of one that is under way; the newest first."""
+    receipts: dict[str, tuple[int, int]]
+    """(partitions, rows) that are committed, by the load's id, of these loads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What `gc` has done."""
+
+    dropped: tuple[QualifiedName, ...]
+    """Stages of dead runs."""
+    kept: tuple[QualifiedName, ...]
+    """Stages that could not be dropped: somebody looks at them, or we may not. They stay recorded."""
+    receipts: int
+    """Receipts of loads that have ended."""
+
+
+class PipelineLedger:
+    """A pipeline's part of the ledger. Used by one thread; `close` it.
+
+    `request` says who asks, in case a run meets us; its `streams` are of no account.
+    """
+
+    def __init__(self, connection: Connection, request: RunRequest, stop: Stop = never) -> None:
+        self._connection = connection
+        self._request = request
+        self._session = LeaderSession(connection, request.pipeline, stop)
+        self._pipeline = request.pipeline
+
+    def close(self) -> None:
+        """Closes the connection. May be repeated."""
+        self._session.close()
+
+    # --- looking
+
+    def state(self) -> PipelineState:
+        """Lease, cursors and unfinished loads. Empty where nothing was ever loaded."""
+        with self._looking("looking at the pipeline's state") as connection:
+            if connection is None:
+                return PipelineState(pipeline=self._pipeline, lease=None, cursors=(), unfinished=(), receipts={})
+            unfinished = loads.unfinished_loads(connection, pipeline=self._pipeline)
+            return PipelineState(
+                pipeline=self._pipeline,
+                lease=_lease(connection, self._pipeline),
+                cursors=cursors.list_cursors(connection, self._pipeline),
+                unfinished=unfinished,
+                receipts={load.load_id: loads.receipts_total(connection, load.load_id) for load in unfinished},
+            )
+
+    def runs(self, *, limit: int = 20, all_pipelines: bool = False) -> tuple[RunRecord, ...]:
+        """The latest runs; the newest first."""
+        with self._looking("looking at past runs") as connection:
+            if connection is None:
+                return ()
+            return runs.list_runs(connection, pipeline=None if all_pipelines else self._pipeline, limit=limit)
+
+    def run(self, run_id: str) -> tuple[RunRecord, dict[str, Any] | None] | None:
+        """One run and its result's document, None where it never told its end; None where there is no such run."""
+        with self._looking("looking at a run") as connection:
+            return None if connection is None else runs.find_run(connection, run_id)
+
+    # --- changing
+
+    def set_cursor(self, stream: str, to: StoredCursor) -> None:
+        """Sets a cursor, also backwards; what dead runs of the stream have loaded is given up.
+
+        The value is taken as it is: whether it is one of its type is the source's to say. Raises ConfigError for a
+        type that no cursor can have.
+        """
+        if to.type not in CURSOR_TYPES:
+            raise ConfigError(
+                f"{to.type} is no type that a cursor can have",
+                code="cursor_type",
+                hint=f"one of: {', '.join(sorted(CURSOR_TYPES))}",
+                stream=stream,
+            )
+        with self._changing(f"setting the cursor of {stream}") as connection:
+            cursors.set_cursor(connection, pipeline=self._pipeline, stream=stream, source=None, to=to)
+            self._give_up(connection, stream)
+
+    def reset(self, stream: str | None = None) -> tuple[str, ...]:
+        """Forgets a stream's cursor, or all of them and which source it was; returns the streams that had one.
+
+        What dead runs have loaded of these streams is given up. Targets are not touched.
+        """
+        with self._changing("resetting the pipeline's state") as connection:
+            found = cursors.reset_cursors(connection, pipeline=self._pipeline, stream=stream)
+            self._give_up(connection, stream)
+            if stream is None:
+                loads.forget_source(connection, self._pipeline)
+            return found
+
+    def sweep(self) -> Sweep:
+        """Drops what dead runs have left behind, of streams too that the pipeline has no more.
+
+        Undoing what a failed direct load has landed is not in it: its rows cannot be told from others by the ledger.
+        """
+        with self._changing("dropping what dead runs have left") as connection:
+            dropped, kept = self._give_up(connection, None)
+            receipts = loads.delete_all_old_receipts(connection, self._pipeline)
+            return Sweep(dropped=dropped, kept=kept, receipts=receipts)
+
+    def _give_up(
+        self, connection: PgConnection, stream: str | None
+    ) -> tuple[tuple[QualifiedName, ...], tuple[QualifiedName, ...]]:
+        """Discards unfinished loads; (stages dropped, stages kept). A load whose stage is kept is never continued."""
+        dropped: list[QualifiedName] = []
+        kept: list[QualifiedName] = []
+        for load in loads.unfinished_loads(connection, pipeline=self._pipeline, stream=stream):
+            gone = prepare.drop_leftover(connection, load.load_id)
+            if not gone:
+                loads.forget_partitions(connection, load.load_id)
+            if load.stage is not None:
+                (dropped if gone else kept).append(load.stage)
+        return tuple(dropped), tuple(kept)
+
+    # --- sessions
+
+    @contextmanager
+    def _looking(self, doing: str) -> Generator[PgConnection | None]:
+        """None where there is no ledger of our version."""
+        with self._session.looking(doing) as connection:
+            yield connection if ledger.installed_version(connection) == ledger.VERSION else None
+
+    @contextmanager
+    def _changing(self, doing: str) -> Generator[PgConnection]:
+        """A transaction that holds the lease from before it begins until it has ended."""
+        with self._session.changing("opening the ledger") as connection:
+            self._session.ensure_ledger(connection)
+        hold = Lease(self._connection, self._request, _ignore)
+        try:
+            fence = hold.take(self._session.open())
+            with self._session.changing(doing) as connection:
+                lease.require_fence(connection, pipeline=self._pipeline, fence=fence)
+                yield connection
+                held = HeldRun(pipeline=self._pipeline, run_id=self._request.run_id, fence=fence)
+                lease.free(connection, held)
+        finally:
+            hold.close()
+
+
+def _ignore(_error: RapidbyteError) -> None:
+    """A lease that is lost is noticed by its fence."""
+
+
+def _lease(connection: PgConnection, pipeline: str) -> LeaseRecord | None:
+    row = connection.execute(
+        "SELECT fence, run_id, host, pid, acquired_at, renewed_at FROM _rapidbyte.leases WHERE pipeline = %s",
+        (pipeline,),
+    ).fetchone()
+    if row is None:
+        return None
+    fence, run_id, host, pid, acquired_at, renewed_at = row
+    return LeaseRecord(fence=fence, run_id=run_id, host=host, pid=pid, acquired_at=acquired_at, renewed_at=renewed_at)
