@@ -167,6 +167,8 @@ class FinalizeReport:
     warnings: tuple[str, ...] = ()
     checksum: str | None = None
     """Of the rows as they lie in the stage, before they are published; None unless asked for."""
+    retries: int = 0
+    """How often the publishing transaction was tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +184,15 @@ class OpenedRun:
     published_by_key: Mapping[str, str] = field(default_factory=dict[str, str])
     """Run ids by stream: what has been published under this run's key."""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastRun:
+    """A pipeline's latest run, as the ledger tells it."""
+
+    run_id: str
+    streams: tuple[tuple[str, bool], ...]
+    """(name, whether it succeeded), in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +225,10 @@ class Leader(Protocol):
 
         `readers` are the relations of this very database that streams of the run read, with these streams.
         """
+        ...
+
+    def last_run(self) -> LastRun | None:
+        """The pipeline's latest run, also one that was killed; None where the ledger knows of none."""
         ...
 
     def check_privileges(self, plan: RunPlan) -> None:

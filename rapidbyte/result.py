@@ -229,7 +229,7 @@ class PartitionCounts:
     loaded: int
     """Committed by this run's workers."""
     resumed: int
-    """Their receipt was there already: of an earlier run, or of a try whose COMMIT was not acknowledged."""
+    """Committed by an earlier run of the same load, and not read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +241,7 @@ class CursorResult:
     low: str | None
     """How far the load before this one had come; null where there was none."""
     high: str | None
-    """How far this load has come; null where no row has a value."""
+    """How far this load has come, or was to come where it is not published; null where no row has a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,9 +369,9 @@ class RunResult:
     duration_s: float
     """Sum of the phases, by the monotonic clock; the start of the process is not in it."""
     attempts: int
-    """Runs that this result tells of: 1."""
+    """How often loading began: 1, and once more for each time that the source's snapshot, or a stage, was lost."""
     retry_count: int
-    """Sum of the workers' `retries`."""
+    """Partitions, publishes and snapshots that were tried again, also where that was in vain."""
     ddl_race_retries: int
     """How often setup lost a race with another session's DDL, and was tried again."""
     tool: ToolInfo

@@ -15,17 +15,18 @@ from rapidbyte.contract import (
     ResumeFacts,
     WriteContract,
 )
-from rapidbyte.cursor import CursorBounds, StoredCursor
+from rapidbyte.cursor import CursorBounds, CursorColumn, CursorPlan, StoredCursor
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.model import Column, QualifiedName, Secret, ServerFacts
-from rapidbyte.partition import Partition, Whole
+from rapidbyte.partition import FileRange, Partition, PartitionRange, Whole
 from rapidbyte.pg.types import built_in
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import (
     Block,
     BlockStream,
     FinalizeReport,
+    LastRun,
     Lost,
     OpenedRun,
     PartitionRead,
@@ -38,6 +39,9 @@ from rapidbyte.spec import Connection, DestinationSpec, PipelineSpec, PostgresSo
 
 ID = Column(name="id", type=built_in("bigint"))
 FACTS = ServerFacts(version="18.0", version_number=180000, connections_left=50, identity="here/1")
+CURSOR = CursorPlan(
+    field="id", tie_breaker=None, type="bigint", stored=None, column=CursorColumn(field="id", type="bigint")
+)
 SESSION = (("TimeZone", "UTC"),)
 
 
@@ -133,6 +137,20 @@ class FakeSource:
         self._scripts = scripts or {}
         self.open_snapshots = 0
         self.unchanged = True
+        self.files = False
+        self.snapshots: list[tuple[str, ...]] = []
+        """Streams of each snapshot that was taken."""
+        self.passing: list[RapidbyteError] = []
+        """What taking a snapshot raises, once each, before it goes well."""
+        self.increments: dict[str, CursorBounds] = {}
+        """Bounds of the streams that are read as increments."""
+        self.refusals: dict[str, RapidbyteError] = {}
+        """What asking for a stream's bounds raises."""
+        self.asked_bounds: list[tuple[tuple[str, ...], dict[str, StoredCursor]]] = []
+        self.given_bounds: list[CursorBounds | None] = []
+        """What partitions were made for."""
+        self.deaths: list[RapidbyteError] = []
+        """What asking whether the snapshot is alive raises, once each."""
 
     def facts(self) -> ServerFacts:
         return ServerFacts(version="17.0", version_number=170000, connections_left=50, identity="there/1")
@@ -155,10 +173,17 @@ class FakeSource:
     def bounds(
         self, streams: tuple[StreamPlan, ...], stored: Mapping[str, StoredCursor]
     ) -> tuple[CursorBounds | None, ...]:
-        return tuple(None for _ in streams)
+        self.asked_bounds.append((tuple(stream.name for stream in streams), dict(stored)))
+        refused = next((self.refusals[each.name] for each in streams if each.name in self.refusals), None)
+        if refused is not None:
+            raise refused
+        return tuple(self.increments.get(stream.name) for stream in streams)
 
     @contextmanager
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> Generator[FakeSource]:
+        if self.passing:
+            raise self.passing.pop(0)
+        self.snapshots.append(tuple(stream.name for stream in streams))
         self.open_snapshots += 1
         try:
             yield self
@@ -168,7 +193,9 @@ class FakeSource:
     def partitions(
         self, stream: StreamPlan, partition_bytes: int, bounds: CursorBounds | None = None
     ) -> tuple[Partition, ...]:
-        return tuple(Partition(stream=stream.name, index=index, range=Whole()) for index in range(self._partitions))
+        self.given_bounds.append(bounds)
+        part: PartitionRange = FileRange(path="orders.csv", fingerprint="1/1") if self.files else Whole()
+        return tuple(Partition(stream=stream.name, index=index, range=part) for index in range(self._partitions))
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         return reader(self._scripts)
@@ -183,7 +210,8 @@ class FakeSource:
         return (("1",), (None,))[:limit]
 
     def require_alive(self) -> None:
-        return
+        if self.deaths:
+            raise self.deaths.pop(0)
 
 
 @dataclass
@@ -197,12 +225,23 @@ class FakeLeader:
     threads: set[str] = field(default_factory=set)
     opened: OpenedRun = field(default_factory=lambda: OpenedRun(fence=1))
     resumes: dict[str, ResumeFacts] = field(default_factory=dict)
+    """Taken by the first prepare of a stream: a second one begins anew."""
+    stored_bounds: dict[str, CursorBounds] = field(default_factory=dict)
+    """Of loads that are resumed."""
+    last: LastRun | None = None
+    passing: dict[tuple[str, str], list[RapidbyteError]] = field(default_factory=dict)
+    """(step, stream) to what it raises, once each, before it goes well."""
+    published: list[tuple[str, ...]] = field(default_factory=list)
+    """Streams of each transaction that was committed."""
+    requests: list[RunRequest] = field(default_factory=list)
 
     def _call(self, step: str, stream: str) -> None:
         self.calls.append((step, stream))
         self.threads.add(threading.current_thread().name)
         if (step, stream) in self.failures:
             raise self.failures[step, stream]
+        if self.passing.get((step, stream)):
+            raise self.passing[step, stream].pop(0)
 
     def facts(self) -> ServerFacts:
         return FACTS
@@ -223,14 +262,19 @@ class FakeLeader:
             primary_key=(),
             replace=ReplaceFacts(target_exists=True),
             statements=(),
+            cursor=CURSOR if shape.spec.sync_mode == "incremental" else None,
         )
 
     def check_privileges(self, plan: RunPlan) -> None:
         return
 
     def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:
+        self.requests.append(request)
         self._call("open", "")
         return self.opened
+
+    def last_run(self) -> LastRun | None:
+        return self.last
 
     def close_run(self, result: RunResult) -> tuple[str, ...]:
         if ("open", "") in self.calls:
@@ -259,14 +303,15 @@ class FakeLeader:
             flush=FlushSettings(),
             checkpoint_interval_bytes=plan.checkpoint_interval_bytes,
             replace=stream.replace,
-            resume=self.resumes.get(stream.name, ResumeFacts()),
+            resume=self.resumes.pop(stream.name, ResumeFacts()),
             fence=self.opened.fence,
-            bounds=bounds,
+            bounds=self.stored_bounds.get(stream.name, bounds),
         )
 
     def finalize(self, publications: Sequence[Publication]) -> tuple[FinalizeReport, ...]:
         for publication in publications:
             self._call("finalize", publication.contract.stream)
+        self.published.append(tuple(each.contract.stream for each in publications))
         return tuple(
             FinalizeReport(load_id=each.contract.load_id, publish=each.contract.publish, rows=each.receipts.rows)
             for each in publications

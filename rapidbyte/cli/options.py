@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -65,6 +66,22 @@ def parse_deadline(text: str | None) -> float | None:
     return seconds
 
 
+KeepGoingOption = Annotated[bool, typer.Option("--keep-going", help="A stream that fails does not end the others.")]
+FailedOption = Annotated[
+    bool, typer.Option("--failed", help="Only the streams that did not succeed in the pipeline's last run.")
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--key", metavar="KEY", help="Idempotence key: what is published under it is not loaded again."),
+]
+FullRefreshOption = Annotated[
+    bool, typer.Option("--full-refresh", help="Ignore stored cursors, and replace what is there.")
+]
+EventsOption = Annotated[
+    Path | None, typer.Option("--events", metavar="FILE", help="Write what happens to this file, as JSON lines.")
+]
+
+
 def parse_overrides(texts: list[str] | None) -> list[tuple[str, str]]:
     """`path=value` texts as pairs, in order. Raises ConfigError for a text without `=` or without a path."""
     pairs: list[tuple[str, str]] = []
@@ -79,3 +96,17 @@ def parse_overrides(texts: list[str] | None) -> list[tuple[str, str]]:
             )
         pairs.append((path.strip(), value))
     return pairs
+
+
+KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+
+
+def parse_key(text: str | None) -> str | None:
+    """An idempotence key. Raises ConfigError for one with other characters, or too long."""
+    if text is not None and KEY.fullmatch(text) is None:
+        raise ConfigError(
+            "--key takes 1 to 200 letters, digits, and the characters _ . : -",
+            code="usage",
+            hint="a scheduler's run id, for example",
+        )
+    return text

@@ -28,6 +28,15 @@ and errors: live on a terminal, elsewhere at most one line every 5 seconds.
 `--result FILE` is looked at before anything starts: a symbolic link, a folder or a pipe is refused. The file appears
 in one piece, with mode 0600. Where it cannot be written in the end, that is told, and the exit code stays the run's.
 
+`--events FILE` is looked at in the same way; its lines are in [events.md](events.md).
+
+`--keep-going` isolates the streams: one that cannot be planned, prepared, loaded or published has failed, and the
+others go on. Without it a failure ends the run, and the streams behind it are `skipped`. `--failed` asks the ledger
+for the pipeline's last run that took the lease; where nothing failed in it, nothing is done, and the exit code is 0.
+`--key` names what this run publishes, for example by a scheduler's run id: run again with the same key, a stream that
+is published already succeeds with 0 rows. `--full-refresh` publishes every stream as replace, incremental ones from
+the beginning; their cursors then stand at the new end.
+
 SIGINT, SIGTERM and the deadline stop a run, whatever it does: workers end at the next block, what a server is at is
 cancelled there, transactions roll back, stages are dropped, the result says `cancelled`, the exit code is 7. Not cut
 short are a connection that is being opened (`connect_timeout`), a COMMIT that was sent, whose answer is awaited, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import time
@@ -14,6 +15,11 @@ import typer
 from rapidbyte.cli.options import (
     DeadlineOption,
     EnvFileOption,
+    EventsOption,
+    FailedOption,
+    FullRefreshOption,
+    KeepGoingOption,
+    KeyOption,
     OutputOption,
     PipelineArgument,
     ResultFormat,
@@ -22,14 +28,17 @@ from rapidbyte.cli.options import (
     StreamOption,
     WorkersOption,
     parse_deadline,
+    parse_key,
     parse_overrides,
 )
 from rapidbyte.failpoints import failpoint
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
+    from rapidbyte.cli.events_file import EventsFile
     from rapidbyte.cli.result_file import ResultFile
     from rapidbyte.errors import Problem, RapidbyteError
+    from rapidbyte.ports import Event, Observer
     from rapidbyte.result import RunResult
     from rapidbyte.spec import PipelineSpec, RunOptions
 
@@ -58,6 +67,11 @@ def run(
         bool, typer.Option("--checksum", help="Compare checksums of source and stage before publishing.")
     ] = False,
     deadline: DeadlineOption = None,
+    keep_going: KeepGoingOption = False,
+    failed: FailedOption = False,
+    key: KeyOption = None,
+    full_refresh: FullRefreshOption = False,
+    events: EventsOption = None,
 ) -> int:
     """Load the streams of a pipeline."""
     from rapidbyte.spec import RunOptions
@@ -71,6 +85,10 @@ def run(
         checksum=checksum,
         show_row_values=show_row_values,
         deadline_seconds=parse_deadline(deadline),
+        keep_going=keep_going,
+        failed=failed,
+        key=parse_key(key),
+        full_refresh=full_refresh,
     )
     report = RunReport(console=console, options=options, output=output, pipeline=pipeline, file=None)
     console.fail = report.tell_unstarted
@@ -81,8 +99,9 @@ def run(
             console=console, options=options, output=output, pipeline=pipeline, file=open_result_file(result)
         )
         console.fail = report.tell_unstarted
+    told = open_events(console, events)
     spec = load_spec(pipeline, override, env_file)
-    return report.tell(run_spec(console, spec, options))
+    return report.tell(run_spec(console, spec, options, told))
 
 
 def load_spec(pipeline: Path, override: list[str] | None, env_file: Path | None) -> PipelineSpec:
@@ -92,7 +111,16 @@ def load_spec(pipeline: Path, override: list[str] | None, env_file: Path | None)
     return load(pipeline, env=os.environ, overrides=parse_overrides(override), env_file=env_file)
 
 
-def run_spec(console: Console, spec: PipelineSpec, options: RunOptions) -> RunResult:
+def open_events(console: Console, path: Path | None) -> EventsFile | None:
+    """The file of `--events`, open. Raises ConfigError where it cannot be written."""
+    if path is None:
+        return None
+    from rapidbyte.cli.events_file import open_events_file
+
+    return open_events_file(path, lambda message: console.tell(message, level="warning"))
+
+
+def run_spec(console: Console, spec: PipelineSpec, options: RunOptions, events: EventsFile | None = None) -> RunResult:
     """Runs it with progress on stderr; SIGINT and SIGTERM stop it. A run that fails is a result, too."""
     from rapidbyte import wiring
     from rapidbyte.cli.progress import told_progress
@@ -100,7 +128,18 @@ def run_spec(console: Console, spec: PipelineSpec, options: RunOptions) -> RunRe
     stop = console.stop_request.take_over(lambda message: console.tell(message, level="warning"))
     collect_garbage()
     with told_progress(console) as observe:
-        return wiring.run(spec, options=options, observe=observe, stop=stop)
+        if events is None:
+            return wiring.run(spec, options=options, observe=observe, stop=stop)
+        with contextlib.closing(events):
+            return wiring.run(spec, options=options, observe=_both(observe, events.write), stop=stop)
+
+
+def _both(first: Observer, second: Observer) -> Observer:
+    def observe(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return observe
 
 
 def collect_garbage() -> None:

@@ -145,6 +145,7 @@ def _destination(destination: Destination, folder: Path) -> DestinationSpec:
             nullability_change=policy.nullability_change,
         ),
         publish_timeout_seconds=destination.publish_timeout,
+        publish_together=destination.publish == "together",
         settle_timeout_seconds=destination.settle_timeout,
     )
 

@@ -433,8 +433,10 @@ class Destination(Section, frozen=True):
         default=30.0,
         description="How long an incremental load waits for the source's open transactions to end.",
     )
-    publish: Annotated[Literal["each", "together"], Word, AfterValidator(only("each"))] = Field(
-        default="each", description="`each` stream is published by itself. `together` is not available in this version."
+    publish: Annotated[Literal["each", "together"], Word] = Field(
+        default="each",
+        description="`each` stream is published by itself, in pipeline order; `together`: all of them in one "
+        "transaction, and none when one fails.",
     )
     on_data_error: Annotated[Literal["fail", "skip", "dlq"], Word, AfterValidator(not_yet("skip", "dlq"))] = Field(
         default="fail", description="What a bad row does. `skip` and `dlq` are not available in this version."

@@ -257,7 +257,7 @@ def stream_result(
 
 def commit_state(outcome: StreamOutcome) -> CommitState:
     """The stream's as a whole: published, not published, or not known."""
-    if outcome.published is not None or outcome.published_by is not None:
+    if outcome.published is not None or (outcome.status == "succeeded" and outcome.sample is None):
         return "after_commit_confirmed"
     return outcome.error.context.commit_state if outcome.error is not None else "before_commit"
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from rapidbyte.contract import WorkerReport, WriteContract
 from rapidbyte.engine.outcome import PhaseClock
 from rapidbyte.engine.pool import Watchers
-from rapidbyte.engine.retry import RetryPolicy
 from rapidbyte.engine.stopping import Stopping
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.partition import Partition, can_be_named_again
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
+from rapidbyte.retry import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

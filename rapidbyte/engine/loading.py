@@ -20,13 +20,13 @@ from rapidbyte.engine.failures import afterwards, of_the_target, reported
 from rapidbyte.engine.jobs import StreamLoad, Work, begun_anew, jobs_of, partitions_of, retry_event, watchers
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.engine.pool import Fanout, thread_pool
-from rapidbyte.engine.retry import RetryPolicy, repeat
 from rapidbyte.engine.volatile import explained
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.ports import FinalizeReport, Publication, Snapshot, StreamFinished
 from rapidbyte.result import StreamStatus
+from rapidbyte.retry import repeat
 
 SNAPSHOT_LOST = "snapshot_lost"
 """The source's session that held the snapshot is gone: what was not read in it cannot be."""
@@ -63,7 +63,6 @@ class Loading:
         self._landed: set[str] = set()
         self._snapshot_lost = False
         self._snapshots_lost = 0
-        self._gave_up = False
         self.rounds = 0
         self.error: RapidbyteError | None = None
         """What ended the run where it was no stream's own failure."""
@@ -146,7 +145,7 @@ class Loading:
                 lambda _: stack.enter_context(work.runtime.source.snapshot(plans)),
                 work.policy,
                 stop=work.stopping.event.is_set,
-                noted=lambda error, failures: self._note_retry(error, failures, None),
+                noted=self._note_snapshot,
             )
 
     def _jobs(self, waiting: Sequence[StreamLoad], snapshot: Snapshot) -> tuple[PartitionJob, ...]:
@@ -273,17 +272,14 @@ class Loading:
             for each in members
         ]
         try:
-            reports = repeat(
-                lambda _: work.runtime.leader.finalize(publications),
-                RetryPolicy(max_retries=0) if self._gave_up else work.policy,
-                stop=work.stopping.event.is_set,
-                noted=lambda error, failures: self._note_retry(error, failures, members[0].load.name),
-            )
+            work.stopping.require_going()
+            reports = work.runtime.leader.finalize(publications)
         except RapidbyteError as error:
-            self._gave_up = self._gave_up or error.retry == "connection"
+            self._retries[members[0].load.name] += error.context.attempts - 1
             self._not_published(members, error, fanout)
         else:
             for each, report in zip(members, reports, strict=True):
+                self._retries[each.load.name] += report.retries
                 self._end_published(each, report)
         work.clock.enter("load")
 
@@ -383,7 +379,6 @@ class Loading:
         code = outcome.error.code if outcome.error is not None else None
         self._work.runtime.observe(StreamFinished(stream=load.name, status=outcome.status, rows=rows, error_code=code))
 
-    def _note_retry(self, error: RapidbyteError, failures: int, stream: str | None) -> None:
-        """Counts and tells a retry that is no partition's: a publish's, or the snapshot's."""
-        self._retries[stream] += 1
-        self._work.runtime.observe(retry_event(error, failures, stream=stream))
+    def _note_snapshot(self, error: RapidbyteError, failures: int) -> None:
+        self._retries[None] += 1
+        self._work.runtime.observe(retry_event(error, failures, stream=None))

@@ -12,7 +12,7 @@ from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import available_cores
 from rapidbyte.model import QualifiedName
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, readers_of, select_streams
-from rapidbyte.ports import Runtime
+from rapidbyte.ports import LastRun, Runtime
 from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
 
 T = TypeVar("T")
@@ -34,10 +34,11 @@ def preflight(spec: PipelineSpec, runtime: Runtime) -> RunPlan:
     return look(spec, runtime).plan
 
 
-def look(spec: PipelineSpec, runtime: Runtime) -> Preflight:
+def look(spec: PipelineSpec, runtime: Runtime, only: LastRun | None = None) -> Preflight:
     """Looks at both ends and plans. Raises RapidbyteError for what concerns the run.
 
-    With `--keep-going` a stream that cannot be loaded is left out of the plan, unless that leaves none.
+    With `--keep-going` a stream that cannot be loaded is left out of the plan, unless that leaves none; with `only`,
+    every stream but those that failed in that run.
     """
     isolated = runtime.options.keep_going
     require_compatible(spec, runtime.options)
@@ -49,6 +50,8 @@ def look(spec: PipelineSpec, runtime: Runtime) -> Preflight:
         shapes: Sequence[StreamShape | StreamOutcome] = runtime.source.describe(streams)
     else:
         shapes = _described_alone(streams, runtime)
+    if only is not None:
+        shapes = _those_that_failed(shapes, only)
     described = tuple(shape for shape in shapes if isinstance(shape, StreamShape))
     readers = readers_of(described, source=source, destination=destination)
     planned: list[StreamPlan] = []
@@ -74,6 +77,34 @@ def look(spec: PipelineSpec, runtime: Runtime) -> Preflight:
 
     allowed = _allowed(plan_of(planned), failed, runtime, isolated=isolated)
     return Preflight(plan=plan_of(allowed), failed=failed)
+
+
+def last_run(spec: PipelineSpec, runtime: Runtime) -> LastRun | None:
+    """The run of which `--failed` repeats what failed; None without that option. Raises ConfigError: there is none."""
+    if not runtime.options.failed:
+        return None
+    found = runtime.leader.last_run()
+    if found is None:
+        raise ConfigError(
+            f"pipeline {spec.pipeline} has not run yet, as far as the destination's ledger tells",
+            code="no_last_run",
+            hint="run it without --failed",
+        )
+    return found
+
+
+def _those_that_failed(
+    shapes: Sequence[StreamShape | StreamOutcome], last: LastRun
+) -> Sequence[StreamShape | StreamOutcome]:
+    wanted = {name for name, succeeded in last.streams if not succeeded}
+    found = [shape for shape in shapes if shape.spec.name in wanted]
+    if not found:
+        raise ConfigError(
+            f"what failed in run {last.run_id} is not among the streams: {', '.join(sorted(wanted))}",
+            code="stream_unknown",
+            hint="run it without --failed",
+        )
+    return found
 
 
 def require_compatible(spec: PipelineSpec, options: RunOptions) -> None:

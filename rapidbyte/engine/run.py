@@ -15,7 +15,7 @@ from rapidbyte.engine.figures import RunIdentity, build
 from rapidbyte.engine.jobs import Work
 from rapidbyte.engine.loading import Loading
 from rapidbyte.engine.outcome import PhaseClock, RunOutcome, StreamOutcome
-from rapidbyte.engine.preflight import Preflight, first_error, look
+from rapidbyte.engine.preflight import Preflight, first_error, last_run, look
 from rapidbyte.engine.prepare import Prepared, prepare
 from rapidbyte.engine.stopping import Stopping, deadline_seconds
 from rapidbyte.errors import CancelledError, RapidbyteError
@@ -93,7 +93,12 @@ def _carry_out(
         runtime.observe(Notice(message=notice))
     try:
         stopping.require_going()
-        found = look(spec, runtime)
+        last = last_run(spec, runtime)
+        if last is not None and all(succeeded for _, succeeded in last.streams):
+            return RunOutcome(
+                plan=None, streams=(), warnings=(f"no stream failed in run {last.run_id}: nothing to do",)
+            )
+        found = look(spec, runtime, last)
         stopping.require_going()
     except RapidbyteError as error:
         return _failed_before_plan(spec, runtime, stopping.told(error))

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from rapidbyte.contract import CopyTarget, WorkerReport
 from rapidbyte.engine.handoff import Handoff
-from rapidbyte.engine.retry import RetryPolicy, repeat
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.partition import Partition
 from rapidbyte.ports import Block, ReadPartition, Stop, WritePartition
+from rapidbyte.retry import RetryPolicy, repeat
 
 Watch = Callable[["PartitionJob", int, Block], None]
 """Called by the worker for each block that it takes, with its own number."""

@@ -75,11 +75,21 @@ def test_the_options_arrive(pipeline: str, monkeypatch: pytest.MonkeyPatch, caps
     env_file.write_text("GOAL=landing\n")
     arguments = ["run", pipeline, "--stream", "items", "--stream", "orders", "--workers", "3", "--limit", "7"]
     arguments += ["--show-row-values", "--checksum", "--env-file", str(env_file)]
+    arguments += ["--keep-going", "--failed", "--full-refresh", "--key", "scheduled:2026-01-31T00:00"]
     arguments += ["--set", "destination.config.schema=${GOAL}", "--set", "pipeline=other"]
     assert call(*arguments) == 3
     ((spec, options),) = seen
     assert options == RunOptions(
-        streams=("items", "orders"), workers=3, dry_run=True, limit=7, checksum=True, show_row_values=True
+        streams=("items", "orders"),
+        workers=3,
+        dry_run=True,
+        limit=7,
+        checksum=True,
+        show_row_values=True,
+        keep_going=True,
+        failed=True,
+        key="scheduled:2026-01-31T00:00",
+        full_refresh=True,
     )
     assert (spec.pipeline, spec.destination.schema) == ("other", "landing")
     assert call("run", pipeline) == 3
@@ -269,3 +279,10 @@ def test_verbose_tells_phases_and_partitions(
     messages = [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
     loaded = [message.partition(" loaded")[0] for message in messages if "loaded" in message]
     assert sorted(loaded) == ["stream orders: partition 0", "stream orders: partition 1"]
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a/b", "ä", "x" * 201, "a\n"])
+def test_a_key_that_is_none_is_refused(key: str, pipeline: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, before the pipeline is read."""
+    assert call("run", pipeline, "--key", key) == 2
+    assert "--key takes 1 to 200 letters" in capsys.readouterr().err

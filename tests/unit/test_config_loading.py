@@ -193,7 +193,7 @@ BAD: list[tuple[str, str, str]] = [
     ("  write_mode: append", "  on_data_error: @@dlq", "`dlq` is not available in this version"),
     ("  write_mode: append", "  schema_evolution: {type_change: @@null}", "`null` is not available in this version"),
     ("  write_mode: append", "  append_strategy: @@direct", "`append_strategy` is not available in this version"),
-    ("  write_mode: append", "  publish: @@together", "`publish` is not available in this version"),
+    ("  write_mode: append", "  publish: @@all", "`all` is not one of each, together"),
     ("  write_mode: append", "  hooks: {before_load: @@[select 1]}", "`before_load` is not available in this version"),
     ("  write_mode: append", "  max_rejects: @@5", "`max_rejects` is not available in this version"),
     ("pipeline: shop", "pipeline: shop\ntransforms: @@[{use: sql, config: {query: x}}]", "`transforms` is not available"),
@@ -482,7 +482,7 @@ destination:
   hooks: {before_load: [], after_load: []}
   publish_timeout: 90
   settle_timeout: 2m
-  publish: each
+  publish: together
   limits: {timeout_seconds: 60, max_memory: 32mb}
 resources:
   parallelism: 4
@@ -534,6 +534,7 @@ execution: {engine: threads}
             ),
             publish_timeout_seconds=90.0,
             settle_timeout_seconds=120.0,
+            publish_together=True,
         ),
         resources=Resources(
             parallelism=4,

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from psycopg import errors as server_errors
 
 from rapidbyte.engine.pool import thread_pool
-from rapidbyte.engine.retry import RetryPolicy, pause_before_retry
 from rapidbyte.engine.worker import PartitionJob, run_partition
 from rapidbyte.errors import CancelledError, DestinationError, RetryKind, SourceError
 from rapidbyte.partition import Partition, Whole
 from rapidbyte.pg.failure import retry_kind
 from rapidbyte.ports import Stop
+from rapidbyte.retry import RetryPolicy, pause_before_retry
 from tests import fakes
 from tests.fakes import Script, copy_target
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from rapidbyte.contract import CopyTarget, WriteContract
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.destinations.postgres import cursors, lease, ledger, loads, prepare, privileges, records, runs
+from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import HeldRun, Lease
 from rapidbyte.destinations.postgres.outcome import Publishing, with_statistics
 from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name
@@ -32,7 +33,7 @@ from rapidbyte.partition import Partition
 from rapidbyte.pg.conversions import conversion
 from rapidbyte.pg.session import OWN_SQL, SESSION, PgConnection, connect, server_facts
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import FinalizeReport, Lost, OpenedRun, Publication, Stop, never
+from rapidbyte.ports import FinalizeReport, LastRun, Lost, OpenedRun, Publication, Stop, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import Connection, PipelineSpec, RunRequest
 
@@ -144,6 +145,11 @@ class PostgresLeader:
     def fence(self) -> int | None:
         """The lease's token; None where no run is open."""
         return None if self._held is None else self._held.fence
+
+    def last_run(self) -> LastRun | None:
+        """The pipeline's latest run; None where the ledger knows of none. Raises DestinationError, PrivilegeError."""
+        with self._session.looking("looking up the last run") as connection:
+            return last_run(connection, self._spec.pipeline)
 
     def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:
         """The ledger, made or migrated; the lease, taken; the run, recorded. Each committed.

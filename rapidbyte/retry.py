@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rapidbyte.errors import CancelledError, RapidbyteError
-from rapidbyte.ports import Stop
 
 T = TypeVar("T")
 Noted = Callable[[RapidbyteError, int], None]
@@ -49,7 +48,7 @@ def pause_before_retry(
     return pause
 
 
-def repeat(attempt: Callable[[int], T], policy: RetryPolicy, *, stop: Stop, noted: Noted) -> T:
+def repeat(attempt: Callable[[int], T], policy: RetryPolicy, *, stop: Callable[[], bool], noted: Noted) -> T:
     """What `attempt` returns, which is called with 1, 2, ... until it raises nothing or may not be tried again.
 
     Raises its last error, or CancelledError once `stop` says so before a try; `context.attempts` counts the tries.
@@ -72,7 +71,7 @@ def repeat(attempt: Callable[[int], T], policy: RetryPolicy, *, stop: Stop, note
         _rest(pause, stop)
 
 
-def _rest(seconds: float, stop: Stop) -> None:
+def _rest(seconds: float, stop: Callable[[], bool]) -> None:
     """Sleeps, but not past a stop."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not stop():
