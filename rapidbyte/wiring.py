@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from rapidbyte.engine.preflight import preflight
 from rapidbyte.engine.run import execute
-from rapidbyte.errors import RapidbyteError, SourceError
+from rapidbyte.engine.verification import VerifyReport
+from rapidbyte.errors import ConfigError, RapidbyteError, SourceError
 from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
 from rapidbyte.ports import Event, Leader, Notice, Observer, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
@@ -102,6 +103,35 @@ def _version(leader: Leader) -> str:
     return f"PostgreSQL {leader.facts().version}"
 
 
+def verify(
+    pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None, stop: Stop = never
+) -> VerifyReport:
+    """Compares what was loaded with the source, row by row. Nothing is changed. Raises RapidbyteError.
+
+    `stop` is asked at least every 0.2 s; CancelledError is raised once it is true.
+    """
+    spec = _loaded(pipeline)
+    if isinstance(spec.source, FilesSourceSpec):
+        raise ConfigError(
+            "verify compares two servers, and the source of this pipeline is files",
+            code="verify_unsupported",
+            afterwards="nothing was started",
+        )
+    from rapidbyte.destinations.postgres.compare import TargetsReader
+    from rapidbyte.engine.comparing import verify_streams
+    from rapidbyte.sources.postgres import PostgresSource
+
+    options = options or RunOptions()
+    reached = _reached_server(spec.source)
+    with _reached(spec.destination.connection, makes=False) as (connection, _):
+        return verify_streams(
+            spec,
+            options,
+            source=PostgresSource(reached, pipeline=spec.pipeline, stop=stop),
+            destination=TargetsReader(spec, connection=connection, stop=stop),
+        )
+
+
 def _source_detail(source: Source) -> str:
     facts = source.facts()
     return f"PostgreSQL {facts.version}" if facts is not None else "files"
@@ -165,9 +195,14 @@ def _writer() -> WritePartition:
 def _reached_source(
     source: PostgresSourceSpec | FilesSourceSpec, options: RunOptions
 ) -> PostgresSourceSpec | FilesSourceSpec:
-    """The source with its embedded server started. One that is not there is not made: it would hold nothing to read."""
+    """The source with its embedded server started; files with what they may show."""
     if isinstance(source, FilesSourceSpec):
         return replace(source, shows_values=options.show_row_values)
+    return _reached_server(source)
+
+
+def _reached_server(source: PostgresSourceSpec) -> PostgresSourceSpec:
+    """The source with its embedded server started. One that is not there is not made: it would hold nothing to read."""
     if (embedded := source.connection.embedded) is None:
         return source
     from rapidbyte.pg.embedded import default_data_dir, is_made, start_embedded

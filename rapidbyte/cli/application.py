@@ -17,6 +17,7 @@ from rapidbyte.cli.plan import plan
 from rapidbyte.cli.psql import psql
 from rapidbyte.cli.run import run
 from rapidbyte.cli.schema import schema
+from rapidbyte.cli.verify import verify
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -65,5 +66,5 @@ def take_global_options(
     console.configure(quiet=quiet, verbosity=verbose, log_format=log_format.value)
 
 
-for _command in (run, check, plan, discover, init, schema, demo, psql, bench):
+for _command in (run, check, plan, discover, verify, init, schema, demo, psql, bench):
     application.command()(_command)

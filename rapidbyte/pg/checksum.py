@@ -10,13 +10,20 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-_QUERY = sql.SQL(
-    "SELECT pg_catalog.concat_ws(':', pg_catalog.count(*), "
+SUMS = sql.SQL(
+    "pg_catalog.concat_ws(':', pg_catalog.count(*), "
     "coalesce(pg_catalog.sum(pg_catalog.hashtextextended(image, 0)), 0), "
-    "coalesce(pg_catalog.sum(pg_catalog.hashtextextended(image, 1)), 0)) "
-    "FROM (SELECT pg_catalog.encode(pg_catalog.convert_to(ROW({columns})::pg_catalog.text, 'UTF8'), 'escape') "
-    'COLLATE pg_catalog."C" AS image FROM {relation}) AS images'
+    "coalesce(pg_catalog.sum(pg_catalog.hashtextextended(image, 1)), 0))"
 )
+"""`count:sum:sum` of a relation that has a column `image`."""
+
+
+def row_image(columns: Sequence[str]) -> sql.Composed:
+    """One ASCII text for these columns of a row, in this order: equal for equal values, different for others."""
+    # 'escape' gives ASCII, so that two servers of different encodings hash the same bytes.
+    return sql.SQL(
+        "pg_catalog.encode(pg_catalog.convert_to(ROW({})::pg_catalog.text, 'UTF8'), 'escape') COLLATE pg_catalog.\"C\""
+    ).format(sql.SQL(", ").join(map(sql.Identifier, columns)))
 
 
 def checksum_query(relation: sql.Composable, columns: Sequence[str]) -> sql.Composed:
@@ -26,5 +33,4 @@ def checksum_query(relation: sql.Composable, columns: Sequence[str]) -> sql.Comp
     compared only where every column's text is the same at both ends: conversions `identical` and `exact`. Run it in
     a transaction that has the settings of `session.SESSION`.
     """
-    # The image is ASCII ('escape'), so that two servers of different encodings hash the same bytes.
-    return _QUERY.format(columns=sql.SQL(", ").join(map(sql.Identifier, columns)), relation=relation)
+    return sql.SQL("SELECT {} FROM (SELECT {} AS image FROM {}) AS images").format(SUMS, row_image(columns), relation)

@@ -14,6 +14,7 @@ from rapidbyte.plan import StreamPlan, StreamShape
 from rapidbyte.ports import Stop, never
 from rapidbyte.sources.postgres.blocking import bounded_locks
 from rapidbyte.sources.postgres.bounds import take_bounds
+from rapidbyte.sources.postgres.compare import SourceRows, open_source_rows
 from rapidbyte.sources.postgres.describe import SourceCatalog
 from rapidbyte.sources.postgres.snapshot import PostgresSnapshot, hold_snapshot
 from rapidbyte.spec import PostgresSourceSpec, StreamSpec
@@ -77,6 +78,14 @@ class PostgresSource:
             path = self._user_path(connection)
         return hold_snapshot(
             self._spec.connection, pipeline=self._pipeline, search_path=path, streams=streams, stop=self._stop
+        )
+
+    def rows(self, shapes: tuple[StreamShape, ...]) -> AbstractContextManager[SourceRows]:
+        """The streams' rows in one snapshot, to be compared with the destination's."""
+        with self._looking("asking for the search_path") as connection:
+            path = self._user_path(connection)
+        return open_source_rows(
+            self._spec.connection, pipeline=self._pipeline, search_path=path, shapes=shapes, stop=self._stop
         )
 
     def _catalog(self, connection: PgConnection) -> SourceCatalog:
