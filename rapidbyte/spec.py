@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from rapidbyte.cursor import CursorLag, NullCursor
 from rapidbyte.model import Secret, SyncMode, WriteMode
 
+AppendStrategy = Literal["staged", "direct"]
 ReplaceStrategy = Literal["auto", "swap", "in_place"]
 OnDuplicateKey = Literal["fail", "any"]
 FilePath = str | tuple[str, ...]
@@ -181,6 +182,7 @@ class DestinationSpec:
     write_mode: WriteMode = "append"
     primary_key: tuple[str, ...] = ()
     replace_strategy: ReplaceStrategy = "auto"
+    append_strategy: AppendStrategy = "staged"
     schema_policy: SchemaPolicy = field(default_factory=SchemaPolicy)
     publish_timeout_seconds: float = 600.0
     settle_timeout_seconds: float = 30.0

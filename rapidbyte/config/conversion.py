@@ -138,6 +138,7 @@ def _destination(destination: Destination, folder: Path) -> DestinationSpec:
         write_mode=destination.write_mode,
         primary_key=destination.primary_key,
         replace_strategy=destination.replace_strategy,
+        append_strategy=destination.append_strategy,
         schema_policy=SchemaPolicy(
             new_column=policy.new_column,
             removed_column=policy.removed_column,

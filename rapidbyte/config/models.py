@@ -43,7 +43,14 @@ from rapidbyte.config.scalars import (
 )
 from rapidbyte.cursor import NullCursor
 from rapidbyte.model import SyncMode, WriteMode
-from rapidbyte.spec import MEGABYTE, NullabilityPolicy, OnDuplicateKey, ReplaceStrategy, TypeChangePolicy
+from rapidbyte.spec import (
+    MEGABYTE,
+    AppendStrategy,
+    NullabilityPolicy,
+    OnDuplicateKey,
+    ReplaceStrategy,
+    TypeChangePolicy,
+)
 
 Word = BeforeValidator(as_word)
 SslMode = Annotated[Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"], Word]
@@ -421,9 +428,10 @@ class Destination(Section, frozen=True):
     replace_strategy: Annotated[ReplaceStrategy, Word] = Field(
         default="auto", description="How a replace is published: a new table swapped in, or rows exchanged in place."
     )
-    append_strategy: Annotated[Literal["staged", "direct"], Word, AfterValidator(only("staged"))] = Field(
+    append_strategy: Annotated[AppendStrategy, Word] = Field(
         default="staged",
-        description="Whether an append goes through a stage. `direct` is not available in this version.",
+        description="Whether an append goes through a stage. With `direct` readers see partitions as they land, also "
+        "those of a run that fails later.",
     )
     schema_evolution: SchemaEvolution = Field(
         default_factory=SchemaEvolution, description="What may differ between source and target."

@@ -106,6 +106,18 @@ def _write_mode(stream: Stream, destination: Destination | None, path: Path) -> 
     mode = stream.write_mode or (destination.write_mode if destination is not None else None)
     if "on_duplicate_key" in stream.model_fields_set and mode not in (None, "upsert"):
         yield Finding(path=(*path, "on_duplicate_key"), message="`on_duplicate_key` is a key of `write_mode: upsert`")
+    if destination is None or destination.append_strategy != "direct":
+        return
+    if mode != "append":
+        own = stream.write_mode is not None
+        yield Finding(
+            path=(*path, "write_mode") if own else ("destination", "append_strategy"),
+            message=f"`append_strategy: direct` does not go with {mode}",
+            hint="load such streams with a pipeline of their own",
+        )
+    elif stream.min_rows is not None:
+        message = "`min_rows` cannot be kept with `append_strategy: direct`: rows are there before they are counted"
+        yield Finding(path=(*path, "min_rows"), message=message)
 
 
 def _own_name_as_target(stream: Stream, path: Path) -> Iterator[Finding]:

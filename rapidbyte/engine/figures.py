@@ -231,11 +231,11 @@ def stream_result(
         commit_state=commit_state(outcome),
         safe_to_retry=safe_to_retry(outcome) or (outcome.error is None and options.key is not None),
         records_read=len(outcome.sample.rows) if outcome.sample is not None else read,
-        records_written=published.rows if published is not None else 0 if read is not None or options.dry_run else None,
+        records_written=_rows_written(outcome) if read is not None or options.dry_run else None,
         records_rejected=0 if began else None,
         bytes_read=sum(report.bytes_read for report in reports) if began else None,
         bytes_written=sum(receipt.bytes for receipt in _receipts(outcome))
-        if published is not None
+        if published is not None or _landed(outcome)
         else 0
         if began
         else None,
@@ -255,9 +255,23 @@ def stream_result(
     )
 
 
+def _rows_written(outcome: StreamOutcome) -> int:
+    """Rows that readers of the target can see."""
+    if outcome.published is not None:
+        return outcome.published.rows
+    return sum(receipt.rows for receipt in _receipts(outcome)) if _landed(outcome) else 0
+
+
+def _landed(outcome: StreamOutcome) -> bool:
+    """Partitions of a direct load are in the target, and the load has failed."""
+    direct = outcome.plan is not None and outcome.plan.publish == "direct"
+    return direct and outcome.published is None and bool(outcome.reports)
+
+
 def commit_state(outcome: StreamOutcome) -> CommitState:
     """The stream's as a whole: published, not published, or not known."""
-    if outcome.published is not None or (outcome.status == "succeeded" and outcome.sample is None):
+    done = outcome.status == "succeeded" and outcome.sample is None
+    if outcome.published is not None or done or _landed(outcome):
         return "after_commit_confirmed"
     return outcome.error.context.commit_state if outcome.error is not None else "before_commit"
 
@@ -267,7 +281,7 @@ def safe_to_retry(outcome: StreamOutcome) -> bool:
     unless it was an increment: the next one begins where it ended.
     """
     if outcome.error is not None:
-        return outcome.error.context.safe_to_retry
+        return outcome.error.context.safe_to_retry and not _landed(outcome)
     if outcome.bounds is not None:
         return True
     return outcome.published is None or outcome.plan is None or outcome.plan.write_mode != "append"

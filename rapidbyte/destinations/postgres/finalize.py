@@ -26,6 +26,7 @@ from rapidbyte.destinations.postgres.guards import (
     require_complete,
     require_min_rows,
     require_prepared,
+    require_receipted,
     require_unchanged,
     sequences_behind,
 )
@@ -68,9 +69,12 @@ def publish(
     it was.
     """
     deadline = time.monotonic() + publish_timeout_seconds
-    stage = require_prepared(connection, contract)
+    require_prepared(connection, contract)
     failpoint("pub.fence_ok")
     _make_durable(connection)
+    if contract.stage is None:
+        return _settle_direct(connection, contract, receipts)
+    stage = contract.stage
     locks.limit_waits(connection, publish_timeout_seconds)
     facts = _look_without_lock(connection, contract.target)
     # From here on only waiting counts: rows are counted and indexes are built for as long as that takes.
@@ -97,6 +101,16 @@ def publish(
         warnings=(*settled.warnings, *applied.warnings, *behind),
         checksum=digest,
     )
+
+
+def _settle_direct(connection: PgConnection, contract: WriteContract, receipts: LoadReceipts) -> FinalizeReport:
+    """The rows are in the target: what is left is to see that they are all there, and to say so."""
+    require_unchanged(contract, _look_without_lock(connection, contract.target))
+    row_count = require_receipted(connection, contract, receipts)
+    loads.end_load(connection, contract.load_id, state="published", publish=contract.publish, row_count=row_count)
+    workers.release(connection, contract.load_id)
+    failpoint("pub.state")
+    return FinalizeReport(load_id=contract.load_id, publish=contract.publish, rows=row_count)
 
 
 def _make_durable(connection: PgConnection) -> None:

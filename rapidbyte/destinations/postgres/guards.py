@@ -16,10 +16,10 @@ from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import PgConnection
 
 
-def require_prepared(connection: PgConnection, contract: WriteContract) -> QualifiedName:
-    """The stage of a load that is still ours to publish; its row is locked until the transaction ends."""
+def require_prepared(connection: PgConnection, contract: WriteContract) -> None:
+    """The load is still ours to publish; its row is locked until the transaction ends."""
     record = loads.load_record(connection, contract.load_id, lock_row=True)
-    if record is None or record.state != "prepared" or contract.stage is None:
+    if record is None or record.state != "prepared":
         state = "unknown to the ledger" if record is None else record.state
         raise DestinationError(
             f"load {contract.load_id} of stream {contract.stream} is {state}: it cannot be published",
@@ -27,7 +27,6 @@ def require_prepared(connection: PgConnection, contract: WriteContract) -> Quali
             hint="another run has taken it over; run again",
             stream=contract.stream,
         )
-    return contract.stage
 
 
 def require_unchanged(contract: WriteContract, facts: TargetFacts) -> None:
@@ -70,6 +69,22 @@ def require_complete(
         table=str(contract.target),
         stream=contract.stream,
         afterwards=f"{contract.target} is as it was.",
+    )
+
+
+def require_receipted(connection: PgConnection, contract: WriteContract, receipts: LoadReceipts) -> int:
+    """Rows of a direct load, on which engine and receipts agree: what landed did so together with its receipt."""
+    partitions, receipted = loads.receipts_total(connection, contract.load_id)
+    if (partitions, receipted) == (receipts.planned, receipts.rows):
+        return receipted
+    raise DestinationError(
+        f"load {contract.load_id} is incomplete: {receipts.rows} rows in {receipts.planned} partitions were loaded,"
+        f" {receipted} in {partitions} are receipted",
+        code="receipts_missing",
+        hint="was the ledger changed by hand?",
+        table=str(contract.target),
+        stream=contract.stream,
+        safe_to_retry=False,
     )
 
 

@@ -114,14 +114,14 @@ class PostgresLeader:
         with self._session.looking("looking at privileges") as connection:
             role = privileges.current_role(connection)
             missing: dict[str, None] = {}
-            stages = any(_stage_schema(stream) == ledger.SCHEMA for stream in plan.streams)
+            stages = any(_is_staged_with_us(stream) for stream in plan.streams)
             worker = worker_role(connection, self._spec.destination)
             found = [privileges.ledger_grants(connection, role, stages=stages)]
             for stream in plan.streams:
                 facts = look_up(connection, stream.target)
                 found.append(privileges.target_grants(connection, stream, facts, role))
                 if worker is not None:
-                    found.append(privileges.worker_grants(connection, stream, worker))
+                    found.append(privileges.worker_grants(connection, stream, facts, worker))
             missing.update((statement.as_string(connection), None) for group in found for statement in group)
         if missing:
             raise PrivilegeError(
@@ -294,7 +294,7 @@ class PostgresLeader:
                 load_id=prepared.load_id,
                 pipeline=self._spec.pipeline,
                 stream=stream.name,
-                table=prepared.stage,
+                table=stream.target if prepared.stage is None else prepared.stage,
                 columns=columns,
                 wire=stream.wire,
                 receipts=ledger.RECEIPTS,
@@ -317,8 +317,9 @@ def _copy_session(stream: StreamPlan) -> tuple[tuple[str, str], ...]:
     return SESSION if stream.replace.target_exists or own_types else OWN_SQL
 
 
-def _stage_schema(stream: StreamPlan) -> str:
-    return stage_name(stream.target, stream.publish, "").schema
+def _is_staged_with_us(stream: StreamPlan) -> bool:
+    stage = stage_name(stream.target, stream.publish, "")
+    return stage is not None and stage.schema == ledger.SCHEMA
 
 
 def _require_same_source(connection: PgConnection, held: HeldRun) -> None:

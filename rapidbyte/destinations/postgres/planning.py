@@ -168,7 +168,12 @@ def decide_stream(
         require_merge_key(shape, own_key, drift)
     carried = frozenset(column.target.name for column in drift.columns)
     choice = choose_publish(
-        facts=facts, write_mode=mode, strategy=destination.replace_strategy, carried=carried, readers=readers
+        facts=facts,
+        write_mode=mode,
+        strategy=destination.replace_strategy,
+        carried=carried,
+        readers=readers,
+        append=destination.append_strategy,
     )
     plan = StreamPlan(
         order=order,
@@ -263,8 +268,13 @@ def unalterable(plan: StreamPlan, facts: TargetFacts, error: Exception) -> Schem
     )
 
 
-def stage_name(target: QualifiedName, publish: PublishMethod, load_id: str) -> QualifiedName:
-    """The stage of a load: beside the target where it becomes the target, else in our own schema."""
+def stage_name(target: QualifiedName, publish: PublishMethod, load_id: str) -> QualifiedName | None:
+    """The stage of a load: beside the target where it becomes the target, else in our own schema.
+
+    None for a direct load, which has none.
+    """
+    if publish == "direct":
+        return None
     schema = target.schema if publish in ("rename", "swap") else ledger.SCHEMA
     return QualifiedName(schema=schema, name=f"_rb_{load_id}")
 
@@ -317,6 +327,8 @@ def _statements(plan: StreamPlan, facts: TargetFacts) -> tuple[str, ...]:
     if not facts.schema_exists:
         found.append((ddl.create_schema(plan.target.schema),))
     found.append(alterations(plan, facts))
+    if stage is None:
+        return tuple(ddl.text(statement) for group in found for statement in group)
     found.append(create_stage(plan, facts, stage))
     if not facts.exists and plan.publish == "rename":
         found.append(publish_new(plan.target, stage, plan.primary_key))
@@ -349,9 +361,13 @@ def _warnings(facts: TargetFacts, choice: PublishChoice) -> tuple[str, ...]:
             f"publication {', '.join(facts.publications_of_all)} publishes every table, those of schema"
             f" {ledger.SCHEMA} too: its subscribers need them, or must leave them out"
         )
-    writes_rows = facts.exists and choice.method in ("in_place", "insert", "merge")
+    writes_rows = facts.exists and choice.method in ("in_place", "insert", "merge", "direct")
     if writes_rows and facts.triggers:
         found.append(f"triggers of {facts.name} will fire: {', '.join(facts.triggers)}")
-    if writes_rows and facts.rules:
+    if choice.method == "direct":
+        found.append(f"{facts.name} shows partitions as they land, also those of a run that fails later")
+    if choice.method == "direct" and facts.rules:
+        found.append(f"rules of {facts.name} do not apply to COPY: {', '.join(facts.rules)}")
+    elif writes_rows and facts.rules:
         found.append(f"rules of {facts.name} apply: {', '.join(facts.rules)}")
     return tuple(found)

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from rapidbyte.contract import ResumeFacts
 from rapidbyte.cursor import CursorBounds
-from rapidbyte.destinations.postgres import ddl, ledger, loads, locks, privileges, records, rows, workers
+from rapidbyte.destinations.postgres import ddl, direct, ledger, loads, locks, privileges, records, rows, workers
 from rapidbyte.destinations.postgres.finalize import create_source_indexes
 from rapidbyte.destinations.postgres.lease import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
@@ -38,7 +38,8 @@ class Prepared:
     """A load whose stage is there."""
 
     load_id: str
-    stage: QualifiedName
+    stage: QualifiedName | None
+    """None for a direct load."""
     bounds: CursorBounds | None
     resume: ResumeFacts
 
@@ -56,6 +57,7 @@ def prepare(
     signature = records.signature(stream, source=held.source, worker=worker)
     facts = look_up(connection, stream.target)
     _require_as_planned(stream, facts)
+    direct.require_none_unfinished(connection, pipeline=held.pipeline, stream=stream.name)
     left = [
         record
         for record in loads.unfinished_loads(connection, pipeline=held.pipeline, stream=stream.name)
@@ -140,7 +142,7 @@ def drop_leftover(connection: PgConnection, load_id: str) -> bool:
 def discard(connection: PgConnection, load_id: str) -> None:
     """Drops the stage that the ledger names for a prepared load, and its receipts; marks the load as discarded."""
     record = loads.load_record(connection, load_id, lock_row=True)
-    if record is None or record.state != "prepared":
+    if record is None or record.state != "prepared" or direct.has_landed(connection, record):
         return
     if record.stage is not None:
         connection.execute(ddl.drop_table(record.stage, if_exists=True))
@@ -164,11 +166,13 @@ def _create(
     connection: PgConnection,
     destination: DestinationSpec,
     stream: StreamPlan,
-    stage: QualifiedName,
+    stage: QualifiedName | None,
     facts: TargetFacts,
 ) -> None:
     session.ensure_schema(connection, stream.target.schema)
     _alter_target(session, connection, destination, stream, facts)
+    if stage is None:
+        return
     for statement in create_stage(stream, facts, stage):
         session.run_ddl(connection, statement)
     if stream.shape.spec.indexes == "source" and not facts.exists:
@@ -212,7 +216,7 @@ def worker_role(connection: PgConnection, destination: DestinationSpec) -> str |
 def _record(
     connection: PgConnection,
     stream: StreamPlan,
-    stage: QualifiedName,
+    stage: QualifiedName | None,
     held: HeldRun,
     *,
     load_id: str,
@@ -223,7 +227,9 @@ def _record(
     granted: tuple[workers.Access, ...] = ()
     if worker is not None:
         types = workers.type_names(connection, tuple(column.target for column in stream.columns))
-        granted = workers.grant(connection, worker, workers.needed(stage, types))
+        granted = workers.grant(
+            connection, worker, privileges.worker_needs(stream, look_up(connection, stream.target), stage, types)
+        )
     document = records.write_bounds(bounds)
     connection.execute(
         loads.INSERT_LOAD,
@@ -235,8 +241,8 @@ def _record(
             "target_schema": stream.target.schema,
             "target_table": stream.target.name,
             "target_oid": stream.replace.target_oid,
-            "stage_schema": stage.schema,
-            "stage_table": stage.name,
+            "stage_schema": None if stage is None else stage.schema,
+            "stage_table": None if stage is None else stage.name,
             "write_mode": stream.write_mode,
             "publish": stream.publish,
             "worker_role": worker,

@@ -31,6 +31,7 @@ _LEDGER: tuple[tuple[QualifiedName, tuple[LiteralString, ...]], ...] = (
 
 _NEEDED: dict[str, tuple[LiteralString, ...]] = {
     "insert": ("INSERT",),
+    "direct": ("INSERT",),
     "merge": ("SELECT", "INSERT", "UPDATE"),
     "in_place": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
@@ -118,10 +119,15 @@ def target_grants(connection: PgConnection, plan: StreamPlan, facts: TargetFacts
     return tuple(missing)
 
 
-def _sequence_grants(connection: PgConnection, plan: StreamPlan, facts: TargetFacts, role: str) -> Grants:
+def default_sequences(plan: StreamPlan, facts: TargetFacts) -> tuple[QualifiedName, ...]:
     """Sequences from which columns that the stream does not carry take their defaults."""
     carried = {column.target.name for column in plan.columns}
-    sequences = [name for column in facts.columns if column.name not in carried for name in column.default_sequences]
+    return tuple(name for column in facts.columns if column.name not in carried for name in column.default_sequences)
+
+
+def _sequence_grants(connection: PgConnection, plan: StreamPlan, facts: TargetFacts, role: str) -> Grants:
+    """Sequences from which columns that the stream does not carry take their defaults."""
+    sequences = default_sequences(plan, facts)
     rows = connection.execute(
         "SELECT n.nspname, c.relname FROM unnest(%s::text[], %s::text[]) AS w (schema, name)"
         " JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name"
@@ -148,6 +154,12 @@ SELECT CASE %(kind)s
          WHEN 'type' THEN (SELECT has_type_privilege(t.oid, 'USAGE WITH GRANT OPTION')
                            FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
                            WHERE n.nspname = %(schema)s AND t.typname = %(name)s)
+         WHEN 'target' THEN (SELECT has_table_privilege(c.oid, 'INSERT WITH GRANT OPTION')
+                             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                             WHERE n.nspname = %(schema)s AND c.relname = %(name)s)
+         WHEN 'sequence' THEN (SELECT has_sequence_privilege(c.oid, 'USAGE WITH GRANT OPTION')
+                               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                               WHERE n.nspname = %(schema)s AND c.relname = %(name)s)
          ELSE (SELECT has_table_privilege(c.oid, 'SELECT WITH GRANT OPTION')
                   AND has_table_privilege(c.oid, 'INSERT WITH GRANT OPTION')
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -155,12 +167,22 @@ SELECT CASE %(kind)s
 """
 
 
-def worker_grants(connection: PgConnection, plan: StreamPlan, worker: str) -> Grants:
+def worker_needs(
+    plan: StreamPlan, facts: TargetFacts, stage: QualifiedName | None, types: tuple[QualifiedName, ...]
+) -> tuple[workers.Access, ...]:
+    """What a worker's role must be allowed: its COPY goes into the stage, or into the target itself."""
+    if stage is not None:
+        return workers.needed(stage, types)
+    return workers.needed_direct(plan.target, default_sequences(plan, facts), types)
+
+
+def worker_grants(connection: PgConnection, plan: StreamPlan, facts: TargetFacts, worker: str) -> Grants:
     """What the workers' role lacks and the leader cannot grant itself. What does not exist yet will be the leader's."""
     types = workers.type_names(connection, tuple(column.target for column in plan.columns))
     stage = stage_name(plan.target, plan.publish, PLACEHOLDER)
+    wanted = worker_needs(plan, facts, stage, types)
     missing: list[sql.Composed] = []
-    for access in workers.lacking(connection, worker, workers.needed(stage, types)):
+    for access in workers.lacking(connection, worker, wanted):
         grantable = connection.execute(
             _GRANTABLE, {"kind": access.kind, "schema": access.schema, "name": access.name}
         ).fetchone()

@@ -4,6 +4,7 @@ rename    the stage becomes the target                  no target, or an empty o
 swap      likewise, after it was given all that hangs on the old table
 in_place  the target's rows are changed                 replace, where something cannot be given to another table
 insert    the stage's rows are added                    append
+direct    workers write into the target                append, with append_strategy: direct
 merge     rows of known keys are updated, others added  upsert
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import PublishMethod, WriteMode
-from rapidbyte.spec import ReplaceStrategy
+from rapidbyte.spec import AppendStrategy, ReplaceStrategy
 
 SHOWN_OBSTACLES = 3
 """Reasons name this many of the things that are in the way, and count the rest."""
@@ -35,6 +36,7 @@ def choose_publish(
     strategy: ReplaceStrategy,
     carried: frozenset[str],
     readers: tuple[str, ...] = (),
+    append: AppendStrategy = "staged",
 ) -> PublishChoice:
     """The publish method for a target. `carried` are the target's columns that the stream delivers, new ones included.
 
@@ -53,6 +55,8 @@ def choose_publish(
     )
     if facts.empty and not obstacles and not attached(facts) and strategy != "in_place":
         return PublishChoice(method="rename", reason="the target is empty and nothing is attached to it")
+    if write_mode == "append" and append == "direct":
+        return PublishChoice(method="direct", reason="append_strategy: direct")
     if write_mode == "append":
         return PublishChoice(method="insert", reason="append to an existing table")
     if strategy == "in_place":

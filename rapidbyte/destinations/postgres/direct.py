@@ -1,0 +1,78 @@
+"""Direct loads that ended before they were complete: some of their partitions are in the target, and stay there.
+
+The ledger keeps such a load as `prepared`, with its receipts. Rows and receipt of a partition were written by one
+transaction, so `xmin` tells which rows of the target are the load's.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from rapidbyte.destinations.postgres import ledger, loads, workers
+from rapidbyte.destinations.postgres.ledger import identifier
+from rapidbyte.destinations.postgres.loads import LoadRecord
+from rapidbyte.errors import ConfigError
+from rapidbyte.model import QualifiedName
+from rapidbyte.pg.session import PgConnection
+
+
+def require_none_unfinished(connection: PgConnection, *, pipeline: str, stream: str) -> None:
+    """Refuses to load a stream of which an earlier direct load is incomplete: its rows would come twice.
+
+    Raises ConfigError with what landed, and how it is removed.
+    """
+    for record in loads.unfinished_loads(connection, pipeline=pipeline, stream=stream):
+        load_id = record.load_id
+        partitions, row_count = loads.receipts_total(connection, load_id)
+        target = _target(connection, load_id)
+        if target is None or not partitions:
+            continue
+        remedy = sql.SQL("{}; UPDATE _rapidbyte.loads SET state = 'discarded' WHERE load_id = {};").format(
+            undo_statement(target, load_id), sql.Literal(load_id)
+        )
+        raise ConfigError(
+            f"an earlier direct load of stream {stream} did not end: {row_count} rows in {partitions} partitions of it"
+            f" are in {target}, and the same source is not there to load the rest from",
+            code="direct_load_unfinished",
+            hint=f"remove them, then load again: {remedy.as_string(None)}",
+            stream=stream,
+            table=str(target),
+        )
+
+
+def has_landed(connection: PgConnection, record: LoadRecord) -> bool:
+    """Whether partitions of this load are in the target: then its record and its receipts are all that tells them."""
+    return record.publish == "direct" and loads.receipts_total(connection, record.load_id)[0] > 0
+
+
+def _target(connection: PgConnection, load_id: str) -> QualifiedName | None:
+    """The target of a load that is direct and unfinished."""
+    row = connection.execute(
+        "SELECT target_schema, target_table FROM _rapidbyte.loads"
+        " WHERE load_id = %s AND publish = 'direct' AND state = 'prepared'",
+        (load_id,),
+    ).fetchone()
+    return None if row is None else QualifiedName(schema=row[0], name=row[1])
+
+
+def undo_statement(target: QualifiedName, load_id: str) -> sql.Composed:
+    """DELETE of the rows that a direct load has landed and that nobody has changed since."""
+    return sql.SQL(
+        "DELETE FROM {} AS t USING {} AS r WHERE r.load_id OPERATOR(pg_catalog.=) {}"
+        " AND t.xmin OPERATOR(pg_catalog.=) r.xmin"
+    ).format(identifier(target), identifier(ledger.RECEIPTS), sql.Literal(load_id))
+
+
+def undo(connection: PgConnection, load_id: str) -> int:
+    """Removes what an unfinished direct load has landed, and marks it as discarded; the number of rows removed.
+
+    In the caller's transaction. Nothing where the load is no such load.
+    """
+    loads.load_record(connection, load_id, lock_row=True)
+    target = _target(connection, load_id)
+    if target is None:
+        return 0
+    removed = connection.execute(undo_statement(target, load_id)).rowcount
+    loads.end_load(connection, load_id, state="discarded")
+    workers.release(connection, load_id)
+    return removed
