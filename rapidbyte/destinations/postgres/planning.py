@@ -149,8 +149,7 @@ def decide_stream(
     mode = require_supported(spec, destination)
     require_table(spec, facts)
     stream_key = primary_key_of(shape, destination)
-    arriving = {column.name for column in shape.columns}
-    created_key = stream_key or (shape.primary_key if set(shape.primary_key) <= arriving else ())
+    created_key = stream_key or _source_key(shape)
     # An upsert's key is its own in every target; otherwise a target that is there keeps the key that it has.
     own_key = created_key if mode == "upsert" else stream_key
     drift = plan_columns(
@@ -163,9 +162,7 @@ def decide_stream(
         allow_lossy=spec.allow_lossy,
         conversion=conversion,
     )
-    _require_column_count(spec, facts, drift)
-    if mode == "upsert":
-        require_merge_key(shape, own_key, drift)
+    _require_loadable(shape, facts, drift, merge_key=own_key if mode == "upsert" else None)
     carried = frozenset(column.target.name for column in drift.columns)
     choice = choose_publish(
         facts=facts,
@@ -195,6 +192,12 @@ def decide_stream(
     return replace(plan, statements=_statements(plan, facts))
 
 
+def _source_key(shape: StreamShape) -> tuple[str, ...]:
+    """The source's primary key, where all of it is loaded."""
+    arriving = {column.name for column in shape.columns}
+    return shape.primary_key if set(shape.primary_key) <= arriving else ()
+
+
 def _replace_facts(spec: StreamSpec, facts: TargetFacts, key: tuple[str, ...]) -> ReplaceFacts:
     return ReplaceFacts(
         target_exists=facts.exists, target_oid=facts.oid, key=key if facts.exists else (), min_rows=spec.min_rows
@@ -217,6 +220,14 @@ def with_cursor(plan: StreamPlan, stored: StoredCursor | None) -> StreamPlan:
         stream=spec.name,
     )
     return replace(plan, cursor=cursor, warnings=(*plan.warnings, *plan_warnings(cursor)))
+
+
+def _require_loadable(
+    shape: StreamShape, facts: TargetFacts, drift: Drift, *, merge_key: tuple[str, ...] | None
+) -> None:
+    _require_column_count(shape.spec, facts, drift)
+    if merge_key is not None:
+        require_merge_key(shape, merge_key, drift)
 
 
 def _require_column_count(spec: StreamSpec, facts: TargetFacts, drift: Drift) -> None:
