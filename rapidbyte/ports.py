@@ -167,8 +167,6 @@ class FinalizeReport:
     warnings: tuple[str, ...] = ()
     checksum: str | None = None
     """Of the rows as they lie in the stage, before they are published; None unless asked for."""
-    retries: int = 0
-    """How often the publishing transaction was tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,7 +145,7 @@ class Loading:
                 lambda _: stack.enter_context(work.runtime.source.snapshot(plans)),
                 work.policy,
                 stop=work.stopping.event.is_set,
-                noted=self._note_snapshot,
+                noted=self._note,
             )
 
     def _jobs(self, waiting: Sequence[StreamLoad], snapshot: Snapshot) -> tuple[PartitionJob, ...]:
@@ -272,14 +272,16 @@ class Loading:
             for each in members
         ]
         try:
-            work.stopping.require_going()
-            reports = work.runtime.leader.finalize(publications)
+            reports = repeat(
+                lambda _: work.runtime.leader.finalize(publications),
+                work.policy,
+                stop=work.stopping.event.is_set,
+                noted=lambda error, failures: self._note(error, failures, members[0].load.name),
+            )
         except RapidbyteError as error:
-            self._retries[members[0].load.name] += error.context.attempts - 1
             self._not_published(members, error, fanout)
         else:
             for each, report in zip(members, reports, strict=True):
-                self._retries[each.load.name] += report.retries
                 self._end_published(each, report)
         work.clock.enter("load")
 
@@ -379,6 +381,7 @@ class Loading:
         code = outcome.error.code if outcome.error is not None else None
         self._work.runtime.observe(StreamFinished(stream=load.name, status=outcome.status, rows=rows, error_code=code))
 
-    def _note_snapshot(self, error: RapidbyteError, failures: int) -> None:
-        self._retries[None] += 1
-        self._work.runtime.observe(retry_event(error, failures, stream=None))
+    def _note(self, error: RapidbyteError, failures: int, stream: str | None = None) -> None:
+        """Counts and tells the retry of a publish, or of taking a snapshot."""
+        self._retries[stream] += 1
+        self._work.runtime.observe(retry_event(error, failures, stream=stream))

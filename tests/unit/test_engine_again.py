@@ -91,11 +91,33 @@ def test_a_partition_that_recovers_is_counted_once_a_retry() -> None:
     assert (result.status, result.retry_count, len(tries), result.records_written) == ("succeeded", 2, 3, 3)
 
 
-def test_tries_of_a_publish_are_counted_also_when_it_fails() -> None:
-    """The leader says how often it tried; the result adds it up."""
-    failed = DestinationError("deadlock", code="deadlock", attempts=4, stream="a")
-    result = run(FakeSource(1), FakeLeader(failures={("finalize", "a"): failed}), "a")
-    assert (result.retry_count, result.exit_code) == (3, 4)
+@pytest.mark.parametrize("max_retries", [0, 2])
+def test_a_publish_is_tried_exactly_as_often_as_allowed(max_retries: int) -> None:
+    """E18: a deadlock each time; every try is counted although it was in vain, and nothing is loaded again."""
+    events: list[Event] = []
+    leader = FakeLeader(passing={("finalize", "a"): [refused() for _ in range(9)]})
+    source = FakeSource(1)
+    result = run(source, leader, "a", max_retries=max_retries, events=events)
+    assert (result.status, result.retry_count, result.attempts) == ("failed", max_retries, 1)
+    assert len(calls(leader, "finalize")) == max_retries + 1
+    assert [event.stream for event in events if isinstance(event, Retried)] == ["a"] * max_retries
+    assert source.snapshots == [("a",)]
+
+
+def test_a_publish_that_may_have_been_carried_out_is_not_repeated() -> None:
+    """The outcome of a COMMIT is not known: whatever kind of failure it was, a second one could load twice."""
+    unknown = DestinationError("lost", code="commit_unknown", retry="connection", commit_state="after_commit_unknown")
+    leader = FakeLeader(passing={("finalize", "a"): [unknown]})
+    result = run(FakeSource(1), leader, "a")
+    assert (result.status, result.streams[0].commit_state) == ("failed", "after_commit_unknown")
+    assert len(calls(leader, "finalize")) == 1
+
+
+def test_a_publish_that_recovers_is_published_once() -> None:
+    """Two deadlocks, then it goes well."""
+    leader = FakeLeader(passing={("finalize", "a"): [refused(), refused()]})
+    result = run(FakeSource(2), leader, "a")
+    assert (result.status, result.retry_count, leader.published) == ("succeeded", 2, [("a",)])
 
 
 def test_a_snapshot_that_cannot_be_taken_is_tried_again() -> None:

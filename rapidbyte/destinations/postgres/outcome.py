@@ -15,6 +15,7 @@ from rapidbyte.contract import WriteContract
 from rapidbyte.destinations.postgres import cursors, ddl, lease, loads, locks
 from rapidbyte.destinations.postgres.finalize import publish
 from rapidbyte.destinations.postgres.lease import HeldRun
+from rapidbyte.destinations.postgres.order import parents_first, references_among
 from rapidbyte.destinations.postgres.sessions import CLEANUP_SECONDS, READ_WRITE, LeaderSession, rolled_back_by_failure
 from rapidbyte.errors import DestinationError, RapidbyteError
 from rapidbyte.failpoints import failpoint
@@ -50,7 +51,7 @@ class Publishing:
             with rolled_back_by_failure(connection):
                 failpoint("pub.begin")
                 lease.require_fence(connection, pipeline=self.held.pipeline, fence=self.held.fence)
-                reports = tuple(self._publish(connection, publication) for publication in self.publications)
+                reports = self._publish_all(connection)
                 connection.require_going()
             failpoint("pub.commit_before")
             try:
@@ -60,6 +61,13 @@ class Publishing:
                     raise
         failpoint("pub.acked")
         return reports
+
+    def _publish_all(self, connection: PgConnection) -> Reports:
+        """Parents before children; the reports are in the order of the publications."""
+        targets = [each.contract.target for each in self.publications]
+        keys = references_among(connection, targets) if len(targets) > 1 else ()
+        reports = {place: self._publish(connection, self.publications[place]) for place in parents_first(targets, keys)}
+        return tuple(reports[place] for place in range(len(targets)))
 
     def _publish(self, connection: PgConnection, publication: Publication) -> FinalizeReport:
         contract = publication.contract
