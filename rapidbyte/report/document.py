@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rapidbyte.cursor import CursorPlan
 from rapidbyte.engine.figures import cpu_usage, tool_info, workers_summary
 from rapidbyte.engine.run import new_run_id
 from rapidbyte.errors import RapidbyteError
@@ -113,6 +114,7 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> dict[str, Any]:
         "target": str(stream.target),
         "target_exists": stream.replace.target_exists,
         "sync_mode": shape.spec.sync_mode,
+        "cursor": _cursor(stream.cursor) if stream.cursor is not None else None,
         "write_mode": stream.write_mode,
         "publish": stream.publish,
         "publish_reason": stream.publish_reason,
@@ -137,6 +139,19 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> dict[str, Any]:
         "schema_changes": [_schema_change(change) for change in stream.schema_changes],
         "lossy_columns": list(stream.lossy_columns),
         "warnings": [*shape.warnings, *stream.warnings],
+    }
+
+
+def _cursor(cursor: CursorPlan) -> dict[str, Any]:
+    return {
+        "field": cursor.field,
+        "type": cursor.type,
+        "index": cursor.column.index,
+        "tie_breaker": cursor.tie_breaker,
+        "stored": cursor.stored,
+        "lag_seconds": cursor.lag_seconds,
+        "lag_count": cursor.lag_count,
+        "null_cursor": cursor.nulls,
     }
 
 

@@ -12,6 +12,7 @@ from rapidbyte.report.summary import byte_size, count
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rapidbyte.cursor import CursorPlan
     from rapidbyte.model import Column
     from rapidbyte.plan import CheckReport, RunPlan, SchemaChange, StreamPlan, StreamShape
     from rapidbyte.spec import FilePath
@@ -47,6 +48,7 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> list[str]:
         f"{_INDENT}{shape.kind}{about}; {split}",
         f"{_INDENT}{stream.write_mode}, published by {stream.publish}: {shown(stream.publish_reason)}",
         f"{_INDENT}wire: {stream.wire}",
+        *(_cursor(stream.cursor) if stream.cursor is not None else ()),
     ]
     lines += [
         f"{_INDENT}column {shown(column.source.name)}: {shown(column.source.type.name)} -> "
@@ -59,6 +61,15 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> list[str]:
         lines += [f"{_INDENT}{printable(line)}" for line in statement.splitlines()]
     lines += [f"{_INDENT}drift: {_drift(change)}" for change in stream.schema_changes if change.kind != "create_table"]
     return lines + [_INDENT + line for line in _warnings((*shape.warnings, *stream.warnings))]
+
+
+def _cursor(cursor: CursorPlan) -> list[str]:
+    """By what increments are read, from where the next begins."""
+    column = cursor.column
+    begins = "at the beginning" if cursor.stored is None else f"at {shown(cursor.stored)}"
+    index = f"index {shown(column.index)}" if column.index is not None else "no index"
+    ties = f", ties by {shown(cursor.tie_breaker)}" if cursor.tie_breaker is not None else ""
+    return [f"{_INDENT}increments by {shown(cursor.field)} ({shown(cursor.type)}, {index}){ties}; begins {begins}"]
 
 
 def _drift(change: SchemaChange) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from rapidbyte.cursor import plan_cursor
 from rapidbyte.errors import CancelledError, ConfigError, RapidbyteError
 from rapidbyte.model import QualifiedName, Secret, Wire
+from rapidbyte.partition import Partition
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape, make_plan
 from rapidbyte.ports import Block, Snapshot, Source
 from rapidbyte.sources.files import FilesSource
@@ -87,7 +89,13 @@ def parquet_case(tmp_path: Path) -> Case:
     return files_case(tmp_path, "numbers.parquet")
 
 
-@pytest.fixture(params=["postgres", "csv", "parquet"])
+@pytest.fixture
+def increment_case(postgres_case: Case) -> Case:
+    """The same table, read by its ids."""
+    return replace(postgres_case, spec=StreamSpec(name="numbers", sync_mode="incremental", cursor_field="id"))
+
+
+@pytest.fixture(params=["postgres", "increment", "csv", "parquet"])
 def case(request: pytest.FixtureRequest) -> Case:
     return request.getfixturevalue(f"{request.param}_case")
 
@@ -105,6 +113,9 @@ def plan_of(case: Case, shape: StreamShape) -> tuple[StreamPlan, RunPlan]:
         primary_key=(),
         replace=FakeLeader().plan_stream(0, shape).replace,
         statements=(),
+        cursor=plan_cursor(shape.cursor, stored=None, lag=None, nulls="fail", stream="numbers")
+        if shape.cursor is not None
+        else None,
     )
     plan = make_plan(
         pipeline="shop",
@@ -125,6 +136,12 @@ def opened(case: Case) -> Iterator[tuple[Snapshot, StreamPlan, RunPlan]]:
         yield snapshot, stream, plan
 
 
+def parts(case: Case, snapshot: Snapshot, stream: StreamPlan, plan: RunPlan) -> tuple[Partition, ...]:
+    """The stream's partitions, or those of its first increment."""
+    (bounds,) = case.source.bounds((stream,), {})
+    return snapshot.partitions(stream, plan.partition_bytes(stream), bounds)
+
+
 def test_columns_are_described_in_order(case: Case) -> None:
     """Names and PostgreSQL types; sizes are known."""
     shape = case.source.describe((case.spec,))[0]
@@ -137,7 +154,7 @@ def test_columns_are_described_in_order(case: Case) -> None:
 def test_every_row_is_in_exactly_one_partition(case: Case) -> None:
     """Several partitions, numbered from 0; together they are the stream; counts are the source's own."""
     with opened(case) as (snapshot, stream, plan):
-        partitions = snapshot.partitions(stream, plan.partition_bytes(stream))
+        partitions = parts(case, snapshot, stream, plan)
         assert [partition.index for partition in partitions] == list(range(len(partitions)))
         assert len(partitions) > 1
         read = snapshot.reader(stream, plan)
@@ -155,7 +172,7 @@ def test_every_row_is_in_exactly_one_partition(case: Case) -> None:
 def test_blocks_tell_their_size_and_rows(case: Case) -> None:
     """What the hand-over is bounded by is what is there."""
     with opened(case) as (snapshot, stream, plan):
-        partition = snapshot.partitions(stream, plan.partition_bytes(stream))[0]
+        partition = parts(case, snapshot, stream, plan)[0]
         with snapshot.reader(stream, plan)(partition, lambda: False, 0) as blocks:
             rows = 0
             for block in blocks:
@@ -169,7 +186,7 @@ def test_blocks_tell_their_size_and_rows(case: Case) -> None:
 def test_a_reader_pickles(case: Case) -> None:
     """It can be sent to a worker in another process, the snapshot being open."""
     with opened(case) as (snapshot, stream, plan):
-        partition = snapshot.partitions(stream, plan.partition_bytes(stream))[0]
+        partition = parts(case, snapshot, stream, plan)[0]
         read = pickle.loads(pickle.dumps(snapshot.reader(stream, plan)))
         with read(partition, lambda: False, 0) as blocks:
             assert sum(len(case.ids(block)) for block in blocks) == blocks.row_count > 0
@@ -178,7 +195,7 @@ def test_a_reader_pickles(case: Case) -> None:
 def test_a_reader_that_is_told_to_stop_raises_and_does_not_end(case: Case) -> None:
     """CancelledError, never the end of the data."""
     with opened(case) as (snapshot, stream, plan):
-        partition = snapshot.partitions(stream, plan.partition_bytes(stream))[0]
+        partition = parts(case, snapshot, stream, plan)[0]
         read = snapshot.reader(stream, plan)
         with pytest.raises(CancelledError), read(partition, lambda: True, 0) as blocks:
             list(blocks)
@@ -187,7 +204,7 @@ def test_a_reader_that_is_told_to_stop_raises_and_does_not_end(case: Case) -> No
 def test_a_reader_that_is_left_early_leaves_nothing_open(case: Case) -> None:
     """The next partition is read as if nothing had been."""
     with opened(case) as (snapshot, stream, plan):
-        partitions = snapshot.partitions(stream, plan.partition_bytes(stream))
+        partitions = parts(case, snapshot, stream, plan)
         read = snapshot.reader(stream, plan)
         with read(partitions[0], lambda: False, 0) as blocks:
             next(iter(blocks))

@@ -296,7 +296,6 @@ def test_reserved_schemas_are_refused(target: str, destination_db: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "changes"),
     [
-        (StreamSpec(name="t", sync_mode="incremental"), {}),
         (StreamSpec(name="t", sync_mode="cdc"), {}),
         (StreamSpec(name="t"), {"schema_policy": SchemaPolicy(type_change="null")}),
     ],

@@ -15,7 +15,7 @@ from rapidbyte.destinations.postgres import cursors, lease, ledger, loads, prepa
 from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import HeldRun, Lease
 from rapidbyte.destinations.postgres.outcome import Publishing, with_statistics
-from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name
+from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name, with_cursor
 from rapidbyte.destinations.postgres.prepare import Prepared, worker_role
 from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_types
 from rapidbyte.destinations.postgres.sessions import LeaderSession
@@ -96,7 +96,8 @@ class PostgresLeader:
         with self._session.looking(f"looking at {target}") as connection:
             facts = look_up(connection, target)
             types = resolve_types(connection, shape)
-        return decide_stream(
+            stored = cursors.stored_cursors(connection, self._spec.pipeline) if shape.cursor is not None else {}
+        plan = decide_stream(
             order,
             shape,
             destination=self._spec.destination,
@@ -106,6 +107,7 @@ class PostgresLeader:
             choose_wire=choose_stream_wire,
             readers=tuple(stream for relation, stream in readers if relation == target),
         )
+        return with_cursor(plan, stored.get(plan.name))
 
     def check_privileges(self, plan: RunPlan) -> None:
         """Raises PrivilegeError with the exact GRANT for everything that is missing; ConfigError for what no GRANT

@@ -63,7 +63,7 @@ def require_supported(spec: StreamSpec, destination: DestinationSpec) -> WriteMo
     """The stream's write mode. Raises ConfigError for what this version does not do."""
     mode = spec.write_mode or destination.write_mode
     asked = {
-        f"sync_mode: {spec.sync_mode}": spec.sync_mode != "full_refresh",
+        f"sync_mode: {spec.sync_mode}": spec.sync_mode == "cdc",
         "schema_evolution: type_change: null": destination.schema_policy.type_change == "null",
     }
     refused = [what for what, is_asked in asked.items() if is_asked]
@@ -71,7 +71,7 @@ def require_supported(spec: StreamSpec, destination: DestinationSpec) -> WriteMo
         raise ConfigError(
             f"stream {spec.name}: {', '.join(refused)} is not supported by this version",
             code="not_supported_yet",
-            hint="append, replace and upsert of a full refresh are",
+            hint="full refreshes and increments are",
             stream=spec.name,
         )
     return mode
