@@ -3,6 +3,9 @@
 #   make demo       load real data into an embedded PostgreSQL and print the result
 #   make test       everything: format, lint, types, import rules, all tests, the scenarios
 #   make check      format, lint, types, import rules, quick unit tests: well under a minute
+#   make faults     break runs in every way and compare with a model: the slice of every commit
+#   make soak       all of it, hours; writes RELIABILITY.md
+#   make mutants    seeded defects that make faults must find
 #   make test-pg15  the tests that need a server, on PostgreSQL 15 where it is installed
 #   make bench, docs, clean
 #
@@ -25,7 +28,7 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	if command -v $$p >/dev/null && $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test check static format lint types imports unit all-tests scenarios test-pg15 bench docs clean
+.PHONY: help demo test check static format lint types imports unit all-tests scenarios faults soak mutants test-pg15 bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -79,6 +82,16 @@ all-tests: $(VENV)/.installed-dev
 
 scenarios: $(VENV)/.installed-dev
 	@scenarios/run
+
+faults: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.faults
+
+soak: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.faults --full --results tests/faults/results/soak.json; code=$$?; \
+		$(BIN)/python -m tests.faults.reliability tests/faults/results/soak.json; exit $$code
+
+mutants: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.faults.mutants --results tests/faults/results/mutants.json
 
 test-pg15: $(VENV)/.installed-dev
 	@tests/pg15.sh $(PYTEST) tests/postgres tests/conformance

@@ -13,6 +13,7 @@ from rapidbyte.errors import InternalError
 def internal_error(error: BaseException) -> InternalError:
     """The error as one of the tree, with the path of the details as its hint. Never raises OSError.
 
+    It may have struck anywhere, after a publish too: so it claims nothing about the destination.
     The file has mode 0600 and holds the traceback, without the local variables: those may be rows or passwords.
     """
     path = _write_details("".join(traceback.format_exception(error)))
@@ -22,6 +23,8 @@ def internal_error(error: BaseException) -> InternalError:
         code="internal",
         hint=f"{where}; please report them",
         safe_to_retry=False,
+        commit_state="after_commit_unknown",
+        afterwards="what had been published stays published: table _rapidbyte.loads tells what",
     )
 
 

@@ -1,0 +1,73 @@
+"""python -m tests.faults: carries out the protocol, or a slice of it; exit code 1 when anything is wrong.
+
+--full             all counts (make soak); without it the slice of every commit (make faults)
+--seed N           of everything that is chosen by chance; printed
+--only P1,P3       some parts
+--modes a,b        some modes
+--lanes N          servers that work at the same time; default 2
+--limit N          at most so many cells a part
+--results FILE     where the JSON goes
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+
+from tests.faults import plan, results
+from tests.faults.cells import unfired
+from tests.faults.dataset import MODES
+from tests.faults.protocol import Runner, open_lanes
+
+
+def main() -> int:
+    arguments = _arguments()
+    found = results.Results(seed=arguments.seed, full=arguments.full)
+    started = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f}s] {text}", file=sys.stderr, flush=True)
+
+    tell(f"seed {arguments.seed}, {'everything' if arguments.full else 'the slice of every commit'}")
+    with contextlib.ExitStack() as stack:
+        lanes = [stack.enter_context(lane) for lane in open_lanes(arguments.lanes)]
+        with psycopg.connect(lanes[0].admin) as connection:
+            found.versions = results.versions(connection.info.parameter_status("server_version") or "")
+        runner = Runner(found, tell)
+        for part in arguments.only:
+            tasks = plan.tasks_of(part, lanes, arguments.modes, full=arguments.full, seed=arguments.seed)
+            if arguments.limit:
+                tasks = tasks[:: max(1, len(tasks) // arguments.limit)][: arguments.limit]
+            tell(f"{part}: {len(tasks)} cells")
+            runner.carry_out(lanes, tasks)
+    if "P1" in arguments.only and not arguments.limit and set(arguments.modes) == set(MODES):
+        found.unfired = unfired(found.fired)
+    found.seconds = round(time.monotonic() - started, 1)
+    results.write(found, arguments.results)
+    for point in found.unfired:
+        tell(f"FAILED: failpoint {point} fired in no cell")
+    failing = sum(len(part.failing) for part in found.parts.values())
+    cells = sum(part.cells for part in found.parts.values())
+    tell(f"{cells} cells, {failing} failing, seed {found.seed}: {arguments.results}")
+    return 1 if found.failed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default=",".join(plan.PARTS), type=lambda text: text.split(","))
+    parser.add_argument("--modes", default=",".join(MODES), type=lambda text: text.split(","))
+    parser.add_argument("--lanes", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=Path("tests/faults/results/latest.json"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
