@@ -11,6 +11,8 @@ from rapidbyte.failpoints import FAILPOINTS
 ACTIONS = ("exit", "stop", "fail", "raise", "terminate")
 """terminate: the sessions of the run's own role at that moment are ended by the server."""
 OCCURRENCES = ("first", "second", "last")
+NO_REFUSAL = frozenset({"pub.commit_sent", "pub.acked", "cleanup.mid", "result.before_write"})
+"""No server's refusal can come up here, so `fail` would be told as what it cannot be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ def slice_cells(passings: Passings, seed: int, per_point: int) -> list[Cell]:
                 step = point_number + mode_number + turn + seed
                 workers = sorted(count for other, count in passings if other == mode)
                 passed = passings[mode, workers[step % len(workers)]]
-                action = ACTIONS[(step + turn) % len(ACTIONS)]
+                usable = [action for action in ACTIONS if action != "fail" or point not in NO_REFUSAL]
+                action = usable[(step + turn) % len(usable)]
                 names = [name for name in OCCURRENCES if _blow(point, action, name, passed)]
                 if names:
                     blow = _blow(point, action, names[(step + mode_number) % len(names)], passed)
@@ -87,6 +90,8 @@ def slice_cells(passings: Passings, seed: int, per_point: int) -> list[Cell]:
 
 def _blow(point: str, action: str, name: str, passed: dict[str, int]) -> Blow | None:
     number = occurrence(name, passed.get(point, 0))
+    if action == "fail" and point in NO_REFUSAL:
+        return None
     return Blow(point=point, action=action, occurrence=number) if number is not None else None
 
 
@@ -95,9 +100,8 @@ def _second(dice: random.Random, passed: dict[str, int]) -> Blow | None:
     if dice.random() < 1 / 3:
         return None
     point = dice.choice([point for point in FAILPOINTS if passed.get(point)])
-    return Blow(
-        point=point, action=dice.choice(("exit", "stop", "fail")), occurrence=dice.randint(1, min(3, passed[point]))
-    )
+    actions = ("exit", "stop") if point in NO_REFUSAL else ("exit", "stop", "fail")
+    return Blow(point=point, action=dice.choice(actions), occurrence=dice.randint(1, min(3, passed[point])))
 
 
 def unfired(fired: Iterable[str]) -> list[str]:

@@ -170,6 +170,8 @@ def leftover_problems(place: Place) -> list[str]:
         ).fetchall()
         if locks:
             problems.append(f"locks are left: {locks}")
+        if connection.execute("SELECT to_regclass('_rapidbyte.loads') IS NULL").fetchone() == (True,):
+            return [*problems, "there is no ledger"]
         unfinished = connection.execute(
             "SELECT stream, state FROM _rapidbyte.loads WHERE state NOT IN ('published', 'discarded')"
         ).fetchall()

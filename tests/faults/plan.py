@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import get_args
 
-from tests.faults import cells, sweep
+from tests.faults import cells, cuts, kills, refusals, rounds, sweep
 from tests.faults.cells import Cell
+from tests.faults.cuts import Side
 from tests.faults.lane import Lane
 from tests.faults.protocol import Task
+from tests.faults.proxy import Cut, How
+from tests.faults.sweep import Outcome
 
 WORKERS = (1, 4)
+SIDES: tuple[Side, ...] = get_args(Side)
+HOWS: tuple[How, ...] = get_args(How)
 
 
 def _sweep(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
@@ -22,7 +31,143 @@ def _sweep(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
     return [task(cell) for cell in chosen]
 
 
-PARTS: dict[str, Callable[..., list[Task]]] = {"P1": _sweep}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many cells of each kind."""
+
+    kills: int
+    kills_as_users: int
+    backends: int
+    stops: int
+    offsets: int
+    acknowledgements: int
+    together: int
+    schemas: int
+    replaces: int
+
+
+SLICE = Counts(
+    kills=6, kills_as_users=1, backends=1, stops=1, offsets=2, acknowledgements=2, together=2, schemas=2, replaces=5
+)
+FULL = Counts(
+    kills=400,
+    kills_as_users=20,
+    backends=100,
+    stops=50,
+    offsets=128,
+    acknowledgements=500,
+    together=100,
+    schemas=100,
+    replaces=100,
+)
+"""Of the protocol; per mode where modes differ."""
+
+
+def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
+    counts, dice = FULL if full else SLICE, random.Random(seed)
+    tasks: list[Task] = []
+    for mode in modes:
+        usual = kills.median_seconds(lanes[0], mode, as_users_do=False)
+        slow = kills.median_seconds(lanes[0], mode, as_users_do=True) if counts.kills_as_users else 0.0
+
+        def at(seconds: float = usual) -> float:
+            return round(dice.uniform(0, 1.3 * seconds), 4)
+
+        kinds: list[tuple[str, int, float, Callable[..., Outcome]]] = [
+            ("SIGKILL of a run", counts.kills, usual, partial(kills.kill_run, as_users_do=False)),
+            ("SIGKILL of a command", counts.kills_as_users, slow, partial(kills.kill_run, as_users_do=True)),
+            ("SIGKILL of a backend", counts.backends, usual, partial(kills.kill_backend, seed=seed)),
+            ("immediate stop of the server", counts.stops, usual, kills.stop_at_once),
+        ]
+        for kind, count, seconds, act in kinds:
+            for moment in [at(seconds) for _ in range(count)]:
+                document = {"mode": mode, "kind": kind, "after_s": moment}
+                run = partial(_at, act=act, mode=mode, moment=moment)
+                tasks.append(Task(part="P2", kind=f"{kind}, {mode}", document=document, run=run))
+    return tasks
+
+
+def _at(lane: Lane, *, act: Callable[..., Outcome], mode: str, moment: float) -> Outcome:
+    return act(lane, mode, moment)
+
+
+def _cuts(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
+    counts, dice = FULL if full else SLICE, random.Random(seed)
+    chosen: list[tuple[str, str, Side, Cut]] = []
+    for number, mode in enumerate(modes):
+        for side in SIDES:
+            totals = cuts.measure(lanes[0], mode, side)
+            for direction in ("up", "down"):
+                for place, offset in enumerate(cuts.offsets(dice, totals[direction], counts.offsets)):
+                    ways = HOWS if full else (HOWS[(number + place) % len(HOWS)],)
+                    for how in ways:
+                        cut = Cut(how=how, direction=direction, offset=offset)
+                        chosen.append((f"{how}, {side}", mode, side, cut))
+        for turn in range(counts.acknowledgements):
+            for who, after in (("rapidbyte leader", b"published"), ("rapidbyte worker", b"receipts")):
+                cut = Cut(commit_of=who, after=after, answered=turn % 2 == 0)
+                chosen.append((f"the answer to COMMIT of a {who}", mode, "destination", cut))
+
+    def task(kind: str, mode: str, side: Side, cut: Cut) -> Task:
+        document = {"mode": mode, "side": side, **{name: getattr(cut, name) for name in Cut.__slots__}}
+        run = partial(_cut, mode=mode, side=side, cut=cut)
+        return Task(part="P3", kind=kind, document=document, run=run)
+
+    return [task(*each) for each in chosen]
+
+
+def _cut(lane: Lane, *, mode: str, side: Side, cut: Cut) -> Outcome:
+    return cuts.cut_run(lane, mode, side, cut)
+
+
+def _refusals(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
+    tasks: list[Task] = []
+    for number, refusal in enumerate(refusals.REFUSALS):
+        fitting = [mode for mode in modes if not refusal.modes or mode in refusal.modes]
+        for mode in fitting if full else fitting[number % max(1, len(fitting)) :][:1]:
+            document = {"mode": mode, "refusal": refusal.name}
+            run = partial(_refused, mode=mode, refusal=refusal)
+            tasks.append(Task(part="P4", kind=refusal.name, document=document, run=run))
+    return tasks
+
+
+def _refused(lane: Lane, *, mode: str, refusal: refusals.Refusal) -> Outcome:
+    return refusals.refused(lane, mode, refusal)
+
+
+def _rounds(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
+    counts, dice = FULL if full else SLICE, random.Random(seed)
+    tasks: list[Task] = []
+    for mode in modes:
+        for _ in range(counts.together):
+            runs = dice.randint(2, 8)
+            run = partial(_together, mode=mode, count=runs)
+            tasks.append(Task(part="P5", kind="one pipeline at once", document={"mode": mode, "runs": runs}, run=run))
+    for _ in range(counts.schemas):
+        run = partial(rounds.fresh_schema, count=8)
+        tasks.append(Task(part="P5", kind="8 pipelines, fresh schema", document={}, run=run))
+    for mode in modes:
+        if mode.startswith("replace"):
+            run = partial(_replaces, mode=mode, count=counts.replaces)
+            tasks.append(Task(part="P5", kind=f"readers of {mode}", document={"mode": mode}, run=run))
+    return tasks
+
+
+def _together(lane: Lane, *, mode: str, count: int) -> Outcome:
+    return rounds.same_pipeline(lane, mode, count)
+
+
+def _replaces(lane: Lane, *, mode: str, count: int) -> Outcome:
+    return rounds.readers_of_replaces(lane, mode, count)
+
+
+PARTS: dict[str, Callable[..., list[Task]]] = {
+    "P1": _sweep,
+    "P2": _kills,
+    "P3": _cuts,
+    "P4": _refusals,
+    "P5": _rounds,
+}
 
 
 def tasks_of(part: str, lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:

@@ -73,12 +73,10 @@ def _run_attempts(place: Place, cell: Cell, outcome: Outcome) -> None:
     if cell.second is not None:
         blows.append(cell.second)
     blows.append(None)
-    code: int | None = None
     for number, blow in enumerate(blows):
-        if code == 0 and is_finished(place):
+        if is_finished(place):
             break  # without a key, running it again is another load
         attempt, seen = run_once(place, cell.workers, blow)
-        code = attempt.exit_code
         outcome.problems += [f"run {number + 1}: {problem}" for problem in seen]
         outcome.fired += [line.split("#")[0] for line in attempt.fired]
     outcome.problems += end_problems(place)

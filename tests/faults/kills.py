@@ -1,0 +1,111 @@
+"""P2: SIGKILL at random moments: of the run, of one backend, of the server. Frozen runs that thaw too late."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import statistics
+import time
+
+import psycopg
+
+from tests.faults.lane import Lane, Place, connect, published, stop_server
+from tests.faults.reader import Reader
+from tests.faults.spawn import Attempt, Processes
+from tests.faults.sweep import Outcome, attempt_problems, end_problems, is_finished, run_once
+
+WORKERS = 2
+BACK_SECONDS = 40.0
+
+
+def median_seconds(lane: Lane, mode: str, *, as_users_do: bool) -> float:
+    """Of three undisturbed runs."""
+    taken: list[float] = []
+    launcher = Processes(lane.package) if as_users_do else lane.launcher
+    for _ in range(3):
+        with lane.cell(mode) as place:
+            started = time.monotonic()
+            assert place.start(workers=WORKERS, launcher=launcher).wait() == 0
+            taken.append(time.monotonic() - started)
+    return statistics.median(taken)
+
+
+def kill_run(lane: Lane, mode: str, after_s: float, *, as_users_do: bool) -> Outcome:
+    """The whole process group is killed at that moment; the next run does what is left."""
+
+    def blow(place: Place, attempt: Attempt) -> None:
+        if not attempt.ended(after_s):
+            attempt.signal(signal.SIGKILL)
+
+    return _broken(lane, mode, blow, Processes(lane.package) if as_users_do else None)
+
+
+def kill_backend(lane: Lane, mode: str, after_s: float, seed: int) -> Outcome:
+    """One of the run's backends is killed at that moment: the server recovers, and empties what is unlogged."""
+
+    def blow(place: Place, attempt: Attempt) -> None:
+        if attempt.ended(after_s):
+            return
+        with psycopg.connect(place.dsn, autocommit=True) as connection:
+            pids = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'rapidbyte%' ORDER BY pid"
+            ).fetchall()
+        if pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(random.Random(seed).choice(pids)[0], signal.SIGKILL)
+
+    return _broken(lane, mode, blow, None)
+
+
+def stop_at_once(lane: Lane, mode: str, after_s: float) -> Outcome:
+    """The server is stopped as `pg_ctl stop -m immediate` does, at that moment, and started again."""
+    from rapidbyte.pg.embedded import start_embedded
+
+    def blow(place: Place, attempt: Attempt) -> None:
+        if attempt.ended(after_s):
+            return
+        pid = stop_server(lane)
+        until = time.monotonic() + BACK_SECONDS
+        while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:  # noqa: PTH110
+            time.sleep(0.02)
+        start_embedded(lane.folder / "data")
+
+    return _broken(lane, mode, blow, None)
+
+
+def _broken(lane: Lane, mode: str, blow, launcher: Processes | None) -> Outcome:
+    outcome = Outcome()
+    with lane.cell(mode) as place:
+        with Reader(place) as reader:
+            with connect(place.dsn) as connection:
+                before = published(connection)
+            attempt = place.start(workers=WORKERS, launcher=launcher)
+            blow(place, attempt)
+            attempt.wait(120)
+            wait_back(place)
+            problems = attempt_problems(place, attempt, before, "signal")
+            outcome.problems += [f"run 1: {problem}" for problem in problems]
+            if not is_finished(place):
+                _, problems = run_once(place, WORKERS, None)
+                outcome.problems += [f"run 2: {problem}" for problem in problems]
+            outcome.problems += end_problems(place)
+        outcome.problems += reader.problems()
+        outcome.reads, outcome.attempts = reader.reads, len(place.attempts)
+        if outcome.problems:
+            outcome.evidence = place.evidence()
+    return outcome
+
+
+def wait_back(place: Place) -> None:
+    """Until the server answers again."""
+    until = time.monotonic() + BACK_SECONDS
+    while True:
+        try:
+            with psycopg.connect(place.dsn):
+                return
+        except psycopg.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)

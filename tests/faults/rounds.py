@@ -1,0 +1,159 @@
+"""P5: runs of one pipeline at once, many pipelines into one fresh schema, readers of a table that is replaced."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+import yaml
+
+from tests.faults import oracle
+from tests.faults.dataset import pipeline
+from tests.faults.lane import TABLES, Lane, Place, connect, published
+from tests.faults.oracle import Sum, sum_of
+from tests.faults.reader import Reader
+from tests.faults.sweep import Outcome, end_problems, run_once
+
+BUSY = 8
+
+
+def same_pipeline(lane: Lane, mode: str, count: int) -> Outcome:
+    """So many runs of one pipeline, started together: one or more load, one after the other; the rest is busy."""
+    outcome = Outcome()
+    with lane.cell(mode) as place:
+        with Reader(place, publishes=count + 2) as reader:
+            attempts = [place.start(workers=1) for _ in range(count)]
+            codes = [attempt.wait() for attempt in attempts]
+            outcome.problems += oracle.quiet([place.dsn])
+            if 0 not in codes or set(codes) - {0, BUSY}:
+                outcome.problems.append(f"exit codes {codes}")
+            if place.mode.result != "added" or place.mode.exactly_once:
+                _, problems = run_once(place, 1, None)
+                outcome.problems += problems
+            outcome.problems += _consistent(place, codes)
+        outcome.problems += reader.problems()
+        outcome.reads, outcome.attempts = reader.reads, len(place.attempts)
+        if outcome.problems:
+            outcome.evidence = place.evidence()
+    return outcome
+
+
+def _consistent(place: Place, codes: list[int]) -> list[str]:
+    """Rows as often as the ledger says, and the ledger as often as runs said that they succeeded."""
+    with connect(place.dsn) as connection:
+        found = published(connection)
+    publishes = {table: found[table] - place.template.loads[table] for table in TABLES}
+    problems = oracle.state_problems(place, publishes) + end_problems(place)
+    if place.mode.result == "added" and not place.mode.exactly_once and set(publishes.values()) != {codes.count(0)}:
+        problems.append(f"{codes.count(0)} runs succeeded, and the ledger has {publishes}")
+    return problems
+
+
+def fresh_schema(lane: Lane, count: int) -> Outcome:
+    """So many pipelines, started together, into a database without a ledger and without their schema (D4)."""
+    outcome = Outcome()
+    with lane.cell("append") as place:
+        attempts = []
+        for number in range(count):
+            folder = place.folder / f"p{number}"
+            folder.mkdir()
+            document = pipeline(place.mode, f"faults {number}".replace(" ", "_"), lane.source(place.mode), place.dsn)
+            document["destination"]["config"]["schema"] = "fresh"
+            document["source"]["streams"] = [{"name": "events", "target": f"events_{number}"}]
+            (folder / "pipeline.yaml").write_text(yaml.safe_dump(document))
+            attempts.append(lane.launcher.start(folder, ["run", "pipeline.yaml", "--output", "json", "--workers", "1"]))
+        codes = [attempt.wait() for attempt in attempts]
+        outcome.attempts = count
+        if set(codes) != {0}:
+            outcome.problems.append(f"exit codes {codes}")
+            outcome.evidence = [{"exit": a.exit_code, "stderr": a.stderr[-800:]} for a in attempts if a.exit_code]
+        with connect(place.dsn) as connection:
+            sums = [sum_of(connection, f"fresh.events_{number}") for number in range(count)]
+            if set(sums) != {place.template.expected.source["events"]}:
+                outcome.problems.append(f"tables hold {[found.rows for found in sums]} rows")
+    return outcome
+
+
+READERS = ("directly", "prepared", "through a function", "at REPEATABLE READ")
+
+
+def readers_of_replaces(lane: Lane, mode: str, replaces: int) -> Outcome:
+    """Readers of every kind while a table is replaced again and again: nobody sees it empty, mixed, or missing (D7)."""
+    outcome = Outcome()
+    with lane.cell(mode) as place:
+        stop = threading.Event()
+        expected = place.template.expected
+        allowed = {expected.before["orders"], expected.source["orders"]}
+        watchers = [_Watcher(place, kind, allowed, stop) for kind in READERS]
+        for watcher in watchers:
+            watcher.start()
+        try:
+            for _ in range(replaces):
+                attempt = place.start(workers=2)
+                if attempt.wait() != 0:
+                    outcome.problems.append(f"exit code {attempt.exit_code}: {attempt.stderr[-600:]}")
+        finally:
+            stop.set()
+        for watcher in watchers:
+            watcher.join(30)
+            outcome.reads += watcher.reads
+            outcome.problems += watcher.problems()
+        outcome.problems += end_problems(place)
+        outcome.attempts = replaces
+        if outcome.problems:
+            outcome.evidence = place.evidence()
+    return outcome
+
+
+class _Watcher(threading.Thread):
+    """One session that reads in one way, as fast as it can."""
+
+    def __init__(self, place: Place, kind: str, allowed: set[Sum], stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._place, self._kind, self._allowed, self._stop_it = place, kind, allowed, stop
+        self.reads = 0
+        self._strange: list[int] = []
+        self._errors: list[str] = []
+
+    def run(self) -> None:
+        checksum = oracle.CHECKSUM.format(relation="raw.orders")
+        with connect(self._place.dsn) as connection:
+            try:
+                connection.execute("SET application_name = 'faults reader'")
+                if self._kind == "prepared":
+                    connection.execute(f"PREPARE look AS {checksum}")  # type: ignore[arg-type]
+                if self._kind == "through a function":
+                    connection.execute(
+                        "CREATE FUNCTION pg_temp.look() RETURNS TABLE (n bigint, a text, b bigint) LANGUAGE plpgsql AS"
+                        f" $$ BEGIN RETURN QUERY {checksum}; END $$"  # type: ignore[arg-type]
+                    )
+                while not self._stop_it.is_set():
+                    self._look(connection, checksum)
+            except psycopg.Error as error:
+                self._errors.append(f"{type(error).__name__}: {error}")
+
+    def _look(self, connection: psycopg.Connection, checksum: str) -> None:
+        if self._kind == "at REPEATABLE READ":
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        query = {"prepared": "EXECUTE look", "through a function": "SELECT * FROM pg_temp.look()"}.get(
+            self._kind, checksum
+        )
+        row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+        if self._kind == "at REPEATABLE READ":
+            connection.execute("COMMIT")
+        assert row is not None
+        self.reads += 1
+        if Sum(row[0], int(row[1]), row[2]) not in self._allowed:
+            self._strange.append(row[0])
+        time.sleep(0.001)
+
+    def problems(self) -> list[str]:
+        found = [f"a reader {self._kind}: {error}" for error in self._errors]
+        if self._strange:
+            found.append(
+                f"a reader {self._kind} saw {len(self._strange)} times neither old nor new: {self._strange[:5]}"
+            )
+        if not self.reads:
+            found.append(f"a reader {self._kind} has read nothing")
+        return found
