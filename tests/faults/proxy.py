@@ -117,7 +117,8 @@ class _Pair:
                 for source in readable:
                     data = source.recv(65536)
                     if not data or not self._pass("up" if source is self.client else "down", data):
-                        return self.close()
+                        self.close()
+                        return
         self.close()
 
     def _pass(self, direction: str, data: bytes) -> bool:
