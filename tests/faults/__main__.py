@@ -36,6 +36,10 @@ def main() -> int:
     tell(f"seed {arguments.seed}, {'everything' if arguments.full else 'the slice of every commit'}")
     with contextlib.ExitStack() as stack:
         lanes = [stack.enter_context(lane) for lane in open_lanes(arguments.lanes)]
+        if "P2" in arguments.only:
+            (spare,) = (stack.enter_context(lane) for lane in open_lanes(1))
+            for lane in lanes:
+                lane.elsewhere = spare.server
         with psycopg.connect(lanes[0].admin) as connection:
             found.versions = results.versions(connection.info.parameter_status("server_version") or "")
         runner = Runner(found, tell)

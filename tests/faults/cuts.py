@@ -38,8 +38,11 @@ def cut_run(lane: Lane, mode: str, side: Side, cut: Cut) -> Outcome:
                 attempt = place.start(workers=WORKERS, **_through(place, proxy, side))
                 attempt.wait()
             outcome.problems += [f"run 1: {problem}" for problem in attempt_problems(place, attempt, before, "signal")]
-            if cut.commit_of is not None and not proxy.happened:
-                outcome.problems.append("the COMMIT to be cut was not seen")
+            if cut.commit_of is not None:
+                if not proxy.happened:
+                    outcome.problems.append("the COMMIT to be cut was not seen")
+                if attempt.exit_code != 0:
+                    outcome.problems.append(f"a lost answer to COMMIT is looked up; exit code {attempt.exit_code}")
             if not is_finished(place):
                 _, problems = run_once(place, WORKERS, None)
                 outcome.problems += [f"run 2: {problem}" for problem in problems]

@@ -9,6 +9,8 @@ from tests.kit.samples import SAMPLES
 
 ORDERS_ROWS = 1200
 EVENTS_ROWS = 500
+CANARY = "canary-4c1e9b"
+"""A password that nobody asks for, and that nothing may print (G4)."""
 OLD_ONLY = 1_000_000
 """Rows of a target that the source does not have begin here."""
 
@@ -21,7 +23,7 @@ COLUMNS: dict[str, str] = {
     "single": "real",
     "flag": "boolean",
     "code": "character(5)",
-    "name": "text",
+    '"Odd ""Name"""': "text",
     "note": "character varying",
     "raw": "bytea",
     "born": "date",
@@ -186,6 +188,13 @@ MODES: dict[str, Mode] = {
             result="replaced",
             keeps_oid=("orders", "events"),
         ),
+        Mode(
+            name="upsert",
+            before=_OLD + "CREATE VIEW raw.orders_view AS TABLE raw.orders;",
+            destination={"write_mode": "upsert"},
+            result="merged",
+            keeps_oid=("orders",),
+        ),
     )
 }
 """By name. `events` does not exist before an append: its stage becomes the table."""
@@ -193,6 +202,7 @@ MODES: dict[str, Mode] = {
 
 def pipeline(mode: Mode, name: str, source: str, destination: str, **settings: Any) -> dict[str, Any]:
     """The pipeline file as a document; `settings` go to the destination."""
+    source, destination = (dsn.replace("@", f":{CANARY}@", 1) for dsn in (source, destination))
     return {
         "version": "1.0",
         "pipeline": name,

@@ -8,6 +8,7 @@ import random
 import signal
 import statistics
 import time
+from collections.abc import Callable
 
 import psycopg
 
@@ -56,7 +57,24 @@ def kill_backend(lane: Lane, mode: str, after_s: float, seed: int) -> Outcome:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(random.Random(seed).choice(pids)[0], signal.SIGKILL)
 
-    return _broken(lane, mode, blow, None)
+    return _broken(lane, mode, blow, elsewhere=seed % 2 == 0)
+
+
+def crash_at(lane: Lane, mode: str, point: str) -> Outcome:
+    """The destination crashes while the run stands at this failpoint; the source stays up. The run goes on."""
+
+    def blow(place: Place, attempt: Attempt) -> None:
+        if not attempt.wait_reached():
+            return
+        connection = psycopg.connect(place.dsn, autocommit=True)
+        os.kill(connection.info.backend_pid, signal.SIGKILL)
+        with contextlib.suppress(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+        connection.close()
+        wait_back(place)
+        attempt.let_go()
+
+    return _broken(lane, mode, blow, elsewhere=True, failpoints=f"{point}=stop")
 
 
 def stop_at_once(lane: Lane, mode: str, after_s: float) -> Outcome:
@@ -72,23 +90,37 @@ def stop_at_once(lane: Lane, mode: str, after_s: float) -> Outcome:
             time.sleep(0.02)
         start_embedded(lane.folder / "data")
 
-    return _broken(lane, mode, blow, None)
+    return _broken(lane, mode, blow, elsewhere=True)
 
 
-def _broken(lane: Lane, mode: str, blow, launcher: Processes | None) -> Outcome:
+Blowing = Callable[[Place, Attempt], None]
+
+
+def _broken(
+    lane: Lane,
+    mode: str,
+    blow: Blowing,
+    launcher: Processes | None = None,
+    *,
+    elsewhere: bool = False,
+    failpoints: str = "",
+) -> Outcome:
+    """A run that is struck, and the run after it. `elsewhere`: the source is on a server that stays up."""
     outcome = Outcome()
     with lane.cell(mode) as place:
         with Reader(place) as reader:
             with connect(place.dsn) as connection:
                 before = published(connection)
-            attempt = place.start(workers=WORKERS, launcher=launcher)
+            source = lane.source_elsewhere(place.mode) if elsewhere else None
+            attempt = place.start(workers=WORKERS, launcher=launcher, source=source, failpoints=failpoints)
             blow(place, attempt)
             attempt.wait(120)
             wait_back(place)
             problems = attempt_problems(place, attempt, before, "signal")
             outcome.problems += [f"run 1: {problem}" for problem in problems]
+            outcome.fired += [line.split("#")[0] for line in attempt.fired]
             if not is_finished(place):
-                _, problems = run_once(place, WORKERS, None)
+                _, problems = run_once(place, WORKERS, None, source=source)
                 outcome.problems += [f"run 2: {problem}" for problem in problems]
             outcome.problems += end_problems(place)
         outcome.problems += reader.problems()

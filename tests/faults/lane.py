@@ -59,6 +59,8 @@ class Lane:
     package: Path
     launcher: Forks | Processes
     templates: dict[str, Template] = field(default_factory=dict)
+    elsewhere: Server | None = None
+    """Another server that has the same rows: a source that does not go down with this one."""
     _cells: int = 0
 
     @property
@@ -68,6 +70,12 @@ class Lane:
     def source(self, mode: Mode) -> str:
         """DSN of the rows to load."""
         return self.server.dsn(f"source_{mode.name}" if mode.share < 1 else "source")
+
+    def source_elsewhere(self, mode: Mode) -> str:
+        """DSN of the same rows on another server, where there is one and the mode has no history with this one."""
+        if self.elsewhere is None or mode.share < 1:
+            return self.source(mode)
+        return self.elsewhere.dsn("source")
 
     def sql(self, dsn: str, text: str) -> None:
         with connect(dsn) as connection:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from tests.faults.dataset import CANARY
 from tests.kit.catalog import CHECKSUM, catalog_of, differences
 
 if TYPE_CHECKING:
@@ -97,9 +98,17 @@ def exit_problems(attempt: Attempt, action: str | None) -> list[str]:
         return [f"exit code 0 although {attempt.fired} fired"]
     if not fired and action != "signal" and code != 0:
         return [f"exit code {code} although nothing was done to the run: {attempt.stderr[-400:]}"]
-    if "Traceback" in attempt.stderr:
-        return ["a traceback on stderr"]
     return []
+
+
+def output_problems(attempt: Attempt) -> list[str]:
+    """What no run may print, however it ends."""
+    printed = attempt.stdout + attempt.stderr
+    return [
+        f"{what} was printed"
+        for what, text in (("a traceback", "Traceback (most recent"), ("the password", CANARY))
+        if text in printed
+    ]
 
 
 def claim_problems(attempt: Attempt, before: dict[str, int], after: dict[str, int]) -> list[str]:
@@ -193,6 +202,10 @@ def catalog_problems(place: Place, publishes: dict[str, int]) -> list[str]:
     problems: list[str] = []
     with connect(place.dsn) as connection:
         now = {table: oid_of(connection, table) for table in TABLES}
+        if "raw.hangs_on" in place.template.relations:
+            row = connection.execute("SELECT count(*) FROM raw.hangs_on").fetchone()
+            if row != (100,):
+                problems.append(f"raw.hangs_on, which refers to raw.orders, has {row} rows of 100")
     for table in TABLES:
         before = place.template.oids[table]
         if now[table] is None and publishes[table]:

@@ -17,6 +17,7 @@ from tests.faults.proxy import Cut, How
 from tests.faults.sweep import Outcome
 
 WORKERS = (1, 4)
+CRASH_POINTS = ("join.all_done", "ddl.committed", "w.commit_acked", "pub.begin", "pub.inserted", "pub.acked")
 SIDES: tuple[Side, ...] = get_args(Side)
 HOWS: tuple[How, ...] = get_args(How)
 
@@ -84,7 +85,15 @@ def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
                 document = {"mode": mode, "kind": kind, "after_s": moment}
                 run = partial(_at, act=act, mode=mode, moment=moment)
                 tasks.append(Task(part="P2", kind=f"{kind}, {mode}", document=document, run=run))
+        for point in CRASH_POINTS if full else CRASH_POINTS[len(tasks) % len(CRASH_POINTS) :][:2]:
+            document = {"mode": mode, "kind": "crash", "at": point}
+            run = partial(_crash, mode=mode, point=point)
+            tasks.append(Task(part="P2", kind=f"crash at a failpoint, {mode}", document=document, run=run))
     return tasks
+
+
+def _crash(lane: Lane, *, mode: str, point: str) -> Outcome:
+    return kills.crash_at(lane, mode, point)
 
 
 def _at(lane: Lane, *, act: Callable[..., Outcome], mode: str, moment: float) -> Outcome:

@@ -132,7 +132,7 @@ def refused(lane: Lane, mode: str, refusal: Refusal) -> Outcome:
         with connect(place.dsn) as connection:
             before = published(connection)
         attempt = place.start(workers=WORKERS, destination=dsn, **refusal.settings)
-        attempt.wait()
+        attempt.wait(45)
         if attempt.exit_code != refusal.exit_code:
             outcome.problems.append(f"exit code {attempt.exit_code}, not {refusal.exit_code}: {attempt.stderr[-600:]}")
         outcome.problems += exit_problems(attempt, "signal")

@@ -68,6 +68,9 @@ def fresh_schema(lane: Lane, count: int) -> Outcome:
         if set(codes) != {0}:
             outcome.problems.append(f"exit codes {codes}")
             outcome.evidence = [{"exit": a.exit_code, "stderr": a.stderr[-800:]} for a in attempts if a.exit_code]
+        races = [(attempt.document or {}).get("ddl_race_retries") for attempt in attempts]
+        if any(races):
+            outcome.problems.append(f"races in setup, which the lock is there to prevent: {races}")
         with connect(place.dsn) as connection:
             sums = [sum_of(connection, f"fresh.events_{number}") for number in range(count)]
             if set(sums) != {place.template.expected.source["events"]}:

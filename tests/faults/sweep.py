@@ -82,11 +82,11 @@ def _run_attempts(place: Place, cell: Cell, outcome: Outcome) -> None:
     outcome.problems += end_problems(place)
 
 
-def run_once(place: Place, workers: int, blow: Blow | None) -> tuple[Attempt, list[str]]:
+def run_once(place: Place, workers: int, blow: Blow | None, *, source: str | None = None) -> tuple[Attempt, list[str]]:
     """One run with one blow; what was wrong with it, and with the rows afterwards."""
     with connect(place.dsn) as connection:
         before = published(connection)
-    attempt = place.start(workers=workers, failpoints=blow.text if blow else "")
+    attempt = place.start(workers=workers, failpoints=blow.text if blow else "", source=source)
     if blow is not None and blow.action in ("stop", "terminate"):
         strike(place, attempt, blow)
     attempt.wait()
@@ -99,6 +99,7 @@ def attempt_problems(place: Place, attempt: Attempt, before: dict[str, int], act
     with connect(place.dsn) as connection:
         after = published(connection)
     problems += oracle.exit_problems(attempt, action)
+    problems += oracle.output_problems(attempt)
     problems += oracle.claim_problems(attempt, before, after)
     return problems + oracle.state_problems(place, _since_template(place, after))
 
