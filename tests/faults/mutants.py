@@ -114,8 +114,10 @@ MUTANTS: tuple[Mutant, ...] = (
             (
                 PG + "rewrite.py",
                 '    connection.execute(rows.delete_gone(move))\n    failpoint("pub.deleted")\n',
-                '    connection.execute(rows.delete_gone(move))\n    connection.execute("COMMIT")\n'
-                '    connection.execute("BEGIN")\n    failpoint("pub.deleted")\n',
+                (
+                    '    connection.execute(rows.delete_gone(move))\n    connection.execute("COMMIT")\n'
+                    '    connection.execute("BEGIN")\n    failpoint("pub.deleted")\n'
+                ),
             ),
         ),
         checks=(struck("replace-in-place", "pub.deleted"),),
@@ -146,8 +148,10 @@ MUTANTS: tuple[Mutant, ...] = (
         changes=(
             (
                 PG + "ledger.py",
-                '        "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))",'
-                ' (f"rapidbyte {what}",)\n',
+                (
+                    '        "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))",'
+                    ' (f"rapidbyte {what}",)\n'
+                ),
                 '        "SELECT %s::text", (f"rapidbyte {what}",)\n',
             ),
         ),
@@ -171,8 +175,8 @@ MUTANTS: tuple[Mutant, ...] = (
         changes=(
             (
                 "engine/pool.py",
-                "        return tuple(_outcome(future, stream) for future in futures)\n",
-                "        return tuple(f.result() for f in futures if not f.cancelled() and f.exception() is None)\n",
+                "        return tuple(_outcome(future, stream) for future in self._ended(stream))\n",
+                "        return self.committed(stream)\n",
             ),
             ("engine/loading.py", "planned=self._partitions[load.name]", "planned=len(reports)"),
         ),
