@@ -179,6 +179,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        return self.committed(stream)\n",
             ),
             ("engine/loading.py", "planned=self._partitions[load.name]", "planned=len(reports)"),
+            ("contract.py", "        if found != list(range(self.planned)) or any(", "        if any("),
         ),
         checks=(struck("replace-in-place", "w.copy_mid", "fail", 3),),
     ),
