@@ -24,7 +24,6 @@ def internal_error(error: BaseException) -> InternalError:
         hint=f"{where}; please report them",
         safe_to_retry=False,
         commit_state="after_commit_unknown",
-        afterwards="what had been published stays published: table _rapidbyte.loads tells what",
     )
 
 
