@@ -13,7 +13,6 @@ from rapidbyte.errors import InternalError
 def internal_error(error: BaseException) -> InternalError:
     """The error as one of the tree, with the path of the details as its hint. Never raises OSError.
 
-    It may have struck anywhere, after a publish too: so it claims nothing about the destination.
     The file has mode 0600 and holds the traceback, without the local variables: those may be rows or passwords.
     """
     path = _write_details("".join(traceback.format_exception(error)))
@@ -23,7 +22,6 @@ def internal_error(error: BaseException) -> InternalError:
         code="internal",
         hint=f"{where}; please report them",
         safe_to_retry=False,
-        commit_state="after_commit_unknown",
     )
 
 

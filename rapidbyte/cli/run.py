@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,10 +176,13 @@ class RunReport:
 
     def tell_unstarted(self, error: RapidbyteError) -> int:
         """The same for a run that an error ended before, or outside of, the engine."""
-        from rapidbyte.errors import ConfigError
+        from rapidbyte.errors import ConfigError, InternalError
         from rapidbyte.report.document import failed_before_start
 
         problems = error.problems if isinstance(error, ConfigError) else ()
+        if isinstance(error, InternalError):
+            # A defect may have struck anywhere, after a publish too: nothing is claimed about the destination.
+            error.context = replace(error.context, commit_state="after_commit_unknown")
         result = failed_before_start(
             error,
             pipeline=str(self.pipeline),

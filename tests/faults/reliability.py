@@ -13,7 +13,7 @@ from tests.faults.spawn import ROOT
 
 PAGE = ROOT / "RELIABILITY.md"
 
-ORACLE = """After every attempt and at the end all of this is compared with a model; a cell in which any of it is wrong has
+ORACLE = """After every attempt and at the end all of this is compared with a model; where any of it is wrong, the cell has
 failed:
 
 1. the rows of every target, by an order-free checksum over the server's text of each row: never by a count alone;
@@ -26,20 +26,32 @@ failed:
 7. what a reader saw all the while: the old rows or the new ones.
 """
 
-OTHERS = """| tool | what was found | where |
-|---|---|---|
-| Airbyte | a cursor without a tie-breaker "may lead to data loss"; 21 of 60 rows | [#15427](https://github.com/airbytehq/airbyte/issues/15427), [#10782](https://github.com/airbytehq/airbyte/issues/10782) |
-| Airbyte | every other sync of a full refresh has 0 rows | [#42468](https://github.com/airbytehq/airbyte/issues/42468) |
-| dlt | duplicates after connection errors, and after a state update that failed | [#2837](https://github.com/dlt-hub/dlt/issues/2837), [#4052](https://github.com/dlt-hub/dlt/issues/4052) |
-| dlt | concurrent pipelines share a staging dataset: "silently duplicates or drops rows" | [#4297](https://github.com/dlt-hub/dlt/issues/4297) |
-| dlt | an empty increment truncated the destination | [#3998](https://github.com/dlt-hub/dlt/issues/3998) |
-| pgcopydb | a COPY that died was taken for complete | [#201](https://github.com/dimitri/pgcopydb/issues/201) |
-| pgcopydb | duplicate rows on resume | [#990](https://github.com/dimitri/pgcopydb/pull/990) |
-| pgloader | exit code 0 after errors | [#634](https://github.com/dimitri/pgloader/issues/634) |
-| sling | a stage began with a row of NULLs | [#726](https://github.com/slingdata-io/sling-cli/issues/726) |
-| bruin | a full refresh rewrote a table as empty, and reported PASS | [#2181](https://github.com/bruin-data/bruin/issues/2181) |
-| kafka-connect-jdbc | rows of late commits are lost | [#172](https://github.com/confluentinc/kafka-connect-jdbc/issues/172) |
-"""
+OTHERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Airbyte",
+        'a cursor without a tie-breaker "may lead to data loss"; 21 of 60 rows',
+        ("airbytehq/airbyte/issues/15427", "airbytehq/airbyte/issues/10782"),
+    ),
+    ("Airbyte", "every other sync of a full refresh has 0 rows", ("airbytehq/airbyte/issues/42468",)),
+    (
+        "dlt",
+        "duplicates after connection errors, and after a state update that failed",
+        ("dlt-hub/dlt/issues/2837", "dlt-hub/dlt/issues/4052"),
+    ),
+    (
+        "dlt",
+        'concurrent pipelines share a staging dataset: "silently duplicates or drops rows"',
+        ("dlt-hub/dlt/issues/4297",),
+    ),
+    ("dlt", "an empty increment truncated the destination", ("dlt-hub/dlt/issues/3998",)),
+    ("pgcopydb", "a COPY that died was taken for complete", ("dimitri/pgcopydb/issues/201",)),
+    ("pgcopydb", "duplicate rows on resume", ("dimitri/pgcopydb/pull/990",)),
+    ("pgloader", "exit code 0 after errors", ("dimitri/pgloader/issues/634",)),
+    ("sling", "a stage began with a row of NULLs", ("slingdata-io/sling-cli/issues/726",)),
+    ("bruin", "a full refresh rewrote a table as empty, and reported PASS", ("bruin-data/bruin/issues/2181",)),
+    ("kafka-connect-jdbc", "rows of late commits are lost", ("confluentinc/kafka-connect-jdbc/issues/172",)),
+)
+"""Tool, what its users have met, threads on GitHub."""
 
 
 def page(results: dict[str, Any], mutants: dict[str, Any] | None) -> str:
@@ -50,8 +62,10 @@ def page(results: dict[str, Any], mutants: dict[str, Any] | None) -> str:
         "# Reliability",
         "<!-- Generated: python -m tests.faults.reliability, by `make soak` -->",
         f"{cells:,} cells, {failing} failing. {_what(results)}",
-        "A cell breaks one run, or several, in one way, runs the same command again until it is done, and compares."
-        " [tests/faults](tests/faults) holds the code, docs/development/failpoints.md the failpoints.",
+        (
+            "A cell breaks one run, or several, in one way, runs the same command again until it is done, and compares."
+            " [tests/faults](tests/faults) holds the code, docs/development/failpoints.md the failpoints."
+        ),
         "## Counts",
         _counts(results),
         _bound(results),
@@ -60,13 +74,13 @@ def page(results: dict[str, Any], mutants: dict[str, Any] | None) -> str:
         "## What is compared",
         ORACLE.strip(),
         "## Failpoints",
-        f"{len(FAILPOINTS) - len(results['unfired'])} of {len(FAILPOINTS)} fired. One that fires in no cell fails the run.",
+        f"{len(FAILPOINTS) - len(results['unfired'])} of {len(FAILPOINTS)} fired; one that fires in no cell is a failure.",
         _failpoints(results),
         "## Can the tests fail?",
         _mutants(mutants),
         "## What others have met",
         "Reports of other tools' users, for comparison of the kind of fault, not of its frequency.",
-        OTHERS.strip(),
+        _others(),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -128,6 +142,14 @@ def _mutants(mutants: dict[str, Any] | None) -> str:
     for name, verdict in verdicts.items():
         said = " ".join(verdict["found"].split())[:110].replace("|", "\\|") or "**survived**"
         lines.append(f"| {name} | {verdict['hazard']} | {said} |")
+    return "\n".join(lines)
+
+
+def _others() -> str:
+    lines = ["| tool | what was met | where |", "|---|---|---|"]
+    for tool, what, threads in OTHERS:
+        links = ", ".join(f"[#{thread.rpartition('/')[2]}](https://github.com/{thread})" for thread in threads)
+        lines.append(f"| {tool} | {what} | {links} |")
     return "\n".join(lines)
 
 
