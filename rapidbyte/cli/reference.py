@@ -38,11 +38,11 @@ is published already succeeds with 0 rows. `--full-refresh` publishes every stre
 the beginning; their cursors then stand at the new end.
 
 SIGINT, SIGTERM and the deadline stop a run, whatever it does: workers end at the next block, what a server is at is
-cancelled there, transactions roll back, stages are dropped, the result says `cancelled`, the exit code is 7. Not cut
-short are a connection that is being opened (`connect_timeout`), a COMMIT that was sent, whose answer is awaited, and
-the dropping of stages, which waits for locks for seconds and says in `warnings` what is left. A stream whose COMMIT
-came before the stop is published, and is reported so; no later one is. A second signal leaves at once; the next run
-recovers as from a crash.
+cancelled there, transactions roll back, stages that no later run can go on with are dropped, the result says
+`cancelled`, the exit code is 7. Not cut short are a connection that is being opened (`connect_timeout`), a COMMIT that
+was sent, whose answer is awaited, and the dropping of stages, which waits for locks for seconds and says in `warnings`
+what is left. A stream whose COMMIT came before the stop is published, and is reported so; no later one is. A second
+signal leaves at once; the next run recovers as from a crash.
 
 Whatever a server, a file or a name brings is escaped before it reaches a terminal or a log: control characters, line
 ends, invisible and bidirectional characters. JSON is ASCII. `NO_COLOR` is honoured.
