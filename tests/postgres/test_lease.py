@@ -10,8 +10,9 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from rapidbyte.destinations.postgres import lease
-from rapidbyte.destinations.postgres.lease import Holder, Verdict, decide, is_pooled
+from rapidbyte.destinations.postgres import lease, leases
+from rapidbyte.destinations.postgres.lease import is_pooled
+from rapidbyte.destinations.postgres.leases import Holder, Verdict, decide
 from rapidbyte.errors import BusyError, ConfigError, FenceError, RapidbyteError
 from tests.postgres.leading import finalize, lead, leader_for, open_run, request, rows_of, run
 
@@ -193,7 +194,7 @@ def test_a_frozen_publish_is_not_overtaken(destination_db: str, freeze: Callable
         frozen.prepare()
         fence = frozen.leader.fence
         assert fence is not None
-        lease.require_fence(publishing, pipeline="shop", fence=fence)
+        leases.require_fence(publishing, pipeline="shop", fence=fence)
         freeze()
         with leader_for(destination_db) as second, pytest.raises(BusyError):
             open_run(second)
@@ -210,7 +211,7 @@ def test_a_publish_may_take_longer_than_the_lease(destination_db: str, monkeypat
         load.prepare()
         fence = load.leader.fence
         assert fence is not None
-        lease.require_fence(publishing, pipeline="shop", fence=fence)
+        leases.require_fence(publishing, pipeline="shop", fence=fence)
         (before,) = rows_of(destination_db, "SELECT renewed_at::text FROM _rapidbyte.leases")
         while rows_of(destination_db, "SELECT renewed_at::text FROM _rapidbyte.leases") == [before]:
             pass

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 
 from rapidbyte.contract import CopyTarget, WriteContract
 from rapidbyte.cursor import CursorBounds
-from rapidbyte.destinations.postgres import cursors, lease, ledger, loads, prepare, privileges, records, runs
+from rapidbyte.destinations.postgres import cursors, leases, ledger, loads, prepare, privileges, records, runs
 from rapidbyte.destinations.postgres.last_run import last_run
-from rapidbyte.destinations.postgres.lease import HeldRun, Lease
+from rapidbyte.destinations.postgres.lease import Lease
+from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.outcome import Publishing, with_statistics
 from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name, with_cursor
 from rapidbyte.destinations.postgres.prepare import Prepared, worker_role
@@ -236,7 +237,7 @@ class PostgresLeader:
         """
         held = self._running()
         with self._session.cleaning(f"discarding the stage of {contract.target}") as connection:
-            if lease.is_ours(connection, pipeline=held.pipeline, fence=held.fence):
+            if leases.is_ours(connection, pipeline=held.pipeline, fence=held.fence):
                 prepare.discard(connection, contract.load_id)
 
     def close_run(self, result: RunResult) -> tuple[str, ...]:
@@ -246,7 +247,7 @@ class PostgresLeader:
             try:
                 with self._session.cleaning("recording how the run ended") as connection:
                     runs.end_run(connection, result)
-                    lease.free(connection, held)
+                    leases.free(connection, held)
             except RapidbyteError as error:
                 warnings = (f"the end of the run is not in the ledger: {error.message}",)
         self._let_go()
@@ -275,7 +276,7 @@ class PostgresLeader:
         """A transaction of a run that still has its lease. Raises FenceError."""
         held = self._running()
         with self._session.changing(doing) as connection:
-            lease.require_fence(connection, pipeline=held.pipeline, fence=held.fence)
+            leases.require_fence(connection, pipeline=held.pipeline, fence=held.fence)
             yield connection
 
     def _contract(self, plan: RunPlan, stream: StreamPlan, prepared: Prepared, run_id: str) -> WriteContract:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from rapidbyte.contract import WriteContract
-from rapidbyte.destinations.postgres import cursors, ddl, lease, loads, locks
+from rapidbyte.destinations.postgres import cursors, ddl, leases, loads, locks
 from rapidbyte.destinations.postgres.finalize import publish
-from rapidbyte.destinations.postgres.lease import HeldRun
+from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.order import parents_first, references_among
 from rapidbyte.destinations.postgres.sessions import CLEANUP_SECONDS, READ_WRITE, LeaderSession, rolled_back_by_failure
 from rapidbyte.errors import DestinationError, RapidbyteError
@@ -50,7 +50,7 @@ class Publishing:
             begin(connection, OWN_SQL, mode=READ_WRITE)
             with rolled_back_by_failure(connection):
                 failpoint("pub.begin")
-                lease.require_fence(connection, pipeline=self.held.pipeline, fence=self.held.fence)
+                leases.require_fence(connection, pipeline=self.held.pipeline, fence=self.held.fence)
                 reports = self._publish_all(connection)
                 connection.require_going()
             failpoint("pub.commit_before")

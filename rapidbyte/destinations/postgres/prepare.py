@@ -18,7 +18,7 @@ from rapidbyte.contract import ResumeFacts
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.destinations.postgres import ddl, direct, ledger, loads, locks, privileges, records, rows, workers
 from rapidbyte.destinations.postgres.finalize import create_source_indexes
-from rapidbyte.destinations.postgres.lease import HeldRun
+from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.planning import alterations, create_stage, stage_name, unalterable
 from rapidbyte.destinations.postgres.sessions import LeaderSession

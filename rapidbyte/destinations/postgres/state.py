@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from rapidbyte.cursor import CURSOR_TYPES, StoredCursor
-from rapidbyte.destinations.postgres import cursors, lease, ledger, loads, prepare, runs
+from rapidbyte.destinations.postgres import cursors, leases, ledger, loads, prepare, runs
 from rapidbyte.destinations.postgres.cursors import CursorRecord
-from rapidbyte.destinations.postgres.lease import HeldRun, Lease
+from rapidbyte.destinations.postgres.lease import Lease
+from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.runs import RunRecord
 from rapidbyte.destinations.postgres.sessions import LeaderSession
@@ -108,6 +109,11 @@ class PipelineLedger:
         with self._looking("looking at a run") as connection:
             return None if connection is None else runs.find_run(connection, run_id)
 
+    def streams_to_repeat(self) -> tuple[str, ...] | None:
+        """What the latest run did not publish, in its order, for `--failed`; None where there was no run."""
+        with self._looking("looking at the last run") as connection:
+            return None if connection is None else runs.streams_to_repeat(connection, self._pipeline)
+
     # --- changing
 
     def set_cursor(self, stream: str, to: StoredCursor) -> None:
@@ -180,10 +186,10 @@ class PipelineLedger:
         try:
             fence = hold.take(self._session.open())
             with self._session.changing(doing) as connection:
-                lease.require_fence(connection, pipeline=self._pipeline, fence=fence)
+                leases.require_fence(connection, pipeline=self._pipeline, fence=fence)
                 yield connection
                 held = HeldRun(pipeline=self._pipeline, run_id=self._request.run_id, fence=fence)
-                lease.free(connection, held)
+                leases.free(connection, held)
         finally:
             hold.close()
 
