@@ -217,22 +217,6 @@ def test_two_copies_of_a_pipeline_are_one_run(source_db: str, destination_db: st
     assert rapidbyte.run(pipeline(source_db, destination_db, "t")).exit_code == 0
 
 
-def test_the_streams_that_a_run_did_not_publish_are_known(source_db: str, destination_db: str) -> None:
-    """For `--failed`: after a run that failed, after one that never told its end, after one that went well."""
-    run(source_db, T + "CREATE TABLE app.u (id int); INSERT INTO app.t VALUES (1); INSERT INTO app.u VALUES (9)")
-    run(destination_db, "CREATE SCHEMA raw; CREATE TABLE raw.u (id int CHECK (id < 4))")
-    with opened(destination_db) as found:
-        assert found.streams_to_repeat() is None
-        rapidbyte.run(pipeline(source_db, destination_db, "t", "u"))
-        assert found.streams_to_repeat() == ("u",)
-        run(destination_db, "UPDATE _rapidbyte.runs SET status = 'running', streams ="
-            """ '[{"name": "t", "status": null}, {"name": "u", "status": null}]'""")  # fmt: skip
-        assert found.streams_to_repeat() == ("u",)
-        run(source_db, "UPDATE app.u SET id = 1; DELETE FROM app.t")
-        assert rapidbyte.run(pipeline(source_db, destination_db, "t", "u")).error is None
-        assert found.streams_to_repeat() == ()
-
-
 # --- state and gc
 
 

@@ -110,23 +110,6 @@ def find_run(connection: PgConnection, run_id: str) -> tuple[RunRecord, dict[str
     return _record(row), found[0] if found else None
 
 
-def streams_to_repeat(connection: PgConnection, pipeline: str) -> tuple[str, ...] | None:
-    """What the latest run of a pipeline did not publish, in its order; None where the pipeline was never run.
-
-    Also of a run that never told its end: the loads that it published say so themselves.
-    """
-    rows = connection.execute(
-        "SELECT s.value ->> 'name',"
-        " s.value ->> 'status' IS NOT DISTINCT FROM 'succeeded' OR EXISTS ("
-        "  SELECT FROM _rapidbyte.loads l WHERE l.pipeline = r.pipeline AND l.run_id = r.run_id"
-        "   AND l.stream = s.value ->> 'name' AND l.state = 'published')"
-        " FROM (SELECT * FROM _rapidbyte.runs WHERE pipeline = %s ORDER BY started_at DESC, run_id DESC LIMIT 1) AS r,"
-        " LATERAL jsonb_array_elements(r.streams) WITH ORDINALITY AS s (value, place) ORDER BY s.place",
-        (pipeline,),
-    ).fetchall()
-    return tuple(name for name, published in rows if not published) if rows else None
-
-
 def _record(row: tuple[Any, ...]) -> RunRecord:
     *fields, streams = row
     run_id, pipeline, key, host, pid, version, status, exit_code, started_at, finished_at = fields

@@ -109,11 +109,6 @@ class PipelineLedger:
         with self._looking("looking at a run") as connection:
             return None if connection is None else runs.find_run(connection, run_id)
 
-    def streams_to_repeat(self) -> tuple[str, ...] | None:
-        """What the latest run did not publish, in its order, for `--failed`; None where there was no run."""
-        with self._looking("looking at the last run") as connection:
-            return None if connection is None else runs.streams_to_repeat(connection, self._pipeline)
-
     # --- changing
 
     def set_cursor(self, stream: str, to: StoredCursor) -> None:
