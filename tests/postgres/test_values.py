@@ -140,7 +140,10 @@ def test_the_defaults_of_roles_do_not_move_a_time(
         "INSERT INTO t VALUES (1, '2024-03-31 02:30+00', '2024-03-31 02:30', '2024-02-01', '1 mon -1 day 02:03:04'),"
         " (2, '2024-10-27 00:30+00', '0044-03-15 BC', '5000-01-02', '-1 year')"
     )
-    for dsn, zone, style in ((source_db, "Pacific/Chatham", "german"), (destination_db, "America/St_Johns", "sql, ymd")):
+    for dsn, zone, style in (
+        (source_db, "Pacific/Chatham", "german"),
+        (destination_db, "America/St_Johns", "sql, ymd"),
+    ):
         name = connect(dsn).info.dbname
         admin.execute(
             f"ALTER DATABASE {name} SET timezone = '{zone}'; ALTER DATABASE {name} SET datestyle = '{style}';"  # type: ignore[arg-type]
@@ -157,9 +160,7 @@ def test_the_defaults_of_roles_do_not_move_a_time(
 
 
 @pytest.mark.parametrize(("target", "sqlstate"), [("varchar(3)", "22001"), ("char(3)", "22001")])
-def test_a_text_that_is_too_long_is_never_cut(
-    source_db: str, destination_db: str, target: str, sqlstate: str
-) -> None:
+def test_a_text_that_is_too_long_is_never_cut(source_db: str, destination_db: str, target: str, sqlstate: str) -> None:
     """B13: refused by the plan; and where the column may lose something, by the server, with the column's name."""
     run(source_db, "CREATE TABLE t AS SELECT 'abcdef'::text AS v")
     run(destination_db, f"CREATE SCHEMA raw; CREATE TABLE raw.t (v {target})")

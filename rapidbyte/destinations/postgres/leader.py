@@ -190,9 +190,15 @@ class PostgresLeader:
     ) -> WriteContract:
         """Schema, columns, stage, grants, and their record in `loads`: one transaction, committed.
 
-        Or the stage of a dead run's load, with what it has; leftovers that nobody goes on with are dropped.
+        Or the stage of a dead run's load, with what it has; leftovers that nobody goes on with are dropped. Tried again
+        where another session changes the same catalog row: "tuple concurrently updated" (D5).
         Raises DestinationError, PrivilegeError, FenceError; nothing is left behind then.
         """
+        return self._session.again_after_races(lambda: self._prepare_stream(plan, stream, run_id, bounds))
+
+    def _prepare_stream(
+        self, plan: RunPlan, stream: StreamPlan, run_id: str, bounds: CursorBounds | None
+    ) -> WriteContract:
         try:
             with self._fenced(f"preparing {stream.target}") as connection:
                 failpoint("ddl.begin")

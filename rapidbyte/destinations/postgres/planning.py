@@ -10,7 +10,7 @@ from rapidbyte.cursor import StoredCursor, plan_cursor, plan_warnings
 from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.destinations.postgres.drift import Conversion, Drift, ResolvedType, name_fault, plan_columns
 from rapidbyte.destinations.postgres.indexes import source_indexes
-from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publish, key_for
+from rapidbyte.destinations.postgres.publish import PublishChoice, choose_publish, key_for, require_replicable
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError, SchemaError
 from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
@@ -183,7 +183,7 @@ def decide_stream(
         columns=drift.columns,
         primary_key=own_key if facts.exists else created_key,
         merge=merge_facts(spec) if mode == "upsert" else None,
-        replace=_replace_facts(spec, facts, key_for(facts=facts, stream_key=own_key, carried=carried)),
+        replace=_replace_facts(spec, facts, choice, key_for(facts=facts, stream_key=own_key, carried=carried)),
         statements=(),
         schema_changes=_changes(facts, drift),
         lossy_columns=drift.lossy_columns,
@@ -198,7 +198,8 @@ def _source_key(shape: StreamShape) -> tuple[str, ...]:
     return shape.primary_key if set(shape.primary_key) <= arriving else ()
 
 
-def _replace_facts(spec: StreamSpec, facts: TargetFacts, key: tuple[str, ...]) -> ReplaceFacts:
+def _replace_facts(spec: StreamSpec, facts: TargetFacts, choice: PublishChoice, key: tuple[str, ...]) -> ReplaceFacts:
+    require_replicable(spec, facts, choice.method, keyed=bool(key))
     return ReplaceFacts(
         target_exists=facts.exists, target_oid=facts.oid, key=key if facts.exists else (), min_rows=spec.min_rows
     )

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import PublishMethod, WriteMode
-from rapidbyte.spec import AppendStrategy, ReplaceStrategy
+from rapidbyte.pg.definition import quoted
+from rapidbyte.spec import AppendStrategy, ReplaceStrategy, StreamSpec
 
 SHOWN_OBSTACLES = 3
 """Reasons name this many of the things that are in the way, and count the rest."""
@@ -152,3 +153,25 @@ def key_for(*, facts: TargetFacts, stream_key: tuple[str, ...], carried: frozens
         if key and set(key) <= carried:
             return key
     return ()
+
+
+def require_replicable(spec: StreamSpec, facts: TargetFacts, method: PublishMethod, *, keyed: bool) -> None:
+    """Refuses to change rows whose publication could not tell its subscribers which (D17).
+
+    The server would, after the load. Without a key in_place deletes and inserts; nothing is updated then.
+    """
+    refusing: set[str] = set()
+    if method == "merge" or (method == "in_place" and keyed):
+        refusing |= set(facts.refusing_updates)
+    if method == "in_place":
+        refusing |= set(facts.refusing_deletes)
+    if refusing:
+        table = f"{quoted(facts.name.schema)}.{quoted(facts.name.name)}"
+        raise ConfigError(
+            f"{facts.name} has no replica identity, so that publication {', '.join(sorted(refusing))} takes no"
+            " UPDATE or DELETE of its rows",
+            code="replica_identity_missing",
+            hint=f"give it a primary key, or run: ALTER TABLE {table} REPLICA IDENTITY FULL",
+            stream=spec.name,
+            table=str(facts.name),
+        )

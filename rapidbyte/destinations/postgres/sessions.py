@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import psycopg
 from psycopg import sql
 
 from rapidbyte.destinations.postgres import ddl, ledger, locks
+from rapidbyte.errors import DestinationError
 from rapidbyte.model import session_name
 from rapidbyte.pg.session import (
     OWN_SQL,
@@ -28,6 +30,10 @@ RACE_INDEXES = frozenset(
 """A duplicate in one of these means that another session created the same name at the same time."""
 
 RACE_TRIES = 5
+LOST_RACES = frozenset({"XX000", "23505", "40001", "40P01"})
+"""SQLSTATEs of a transaction that another session's DDL got in the way of; not of a lock that was not to be had."""
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 30.0
 """How long a look at a table waits for whoever has locked it."""
@@ -145,6 +151,20 @@ class LeaderSession:
                 self.race_retries += 1
             if settled is not None and settled():
                 return
+
+    def again_after_races(self, attempt: Callable[[], T]) -> T:
+        """What `attempt`, one whole transaction, returns; tried again where another session's DDL got in its way.
+
+        Both had changed one row of a catalog, as two GRANTs on one table do: "tuple concurrently updated" (D5).
+        """
+        for _ in range(RACE_TRIES - 1):
+            try:
+                return attempt()
+            except DestinationError as error:
+                if error.retry != "transaction" or error.context.sqlstate not in LOST_RACES:
+                    raise
+                self.race_retries += 1
+        return attempt()
 
     def ensure_schema(self, connection: PgConnection, schema: str) -> None:
         """Looks first: CREATE SCHEMA IF NOT EXISTS needs CREATE on the database even where the schema exists."""

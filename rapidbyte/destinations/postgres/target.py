@@ -115,6 +115,10 @@ class TargetFacts:
     row_security: bool = False
     """A policy would apply to us."""
     columns: tuple[TargetColumn, ...] = ()
+    refusing_updates: tuple[str, ...] = ()
+    """Publications that send its UPDATEs, and cannot: it has no replica identity. Then the server refuses them."""
+    refusing_deletes: tuple[str, ...] = ()
+    """Likewise, of DELETEs."""
     empty: bool | None = None
     """None: we may not look."""
     indexes: tuple[IndexFacts, ...] = ()
@@ -311,6 +315,21 @@ WHERE c.oid = %(oid)s
 ORDER BY 1
 """
 
+_UNIDENTIFIED: LiteralString = """
+SELECT p.pubname::text, p.pubupdate, p.pubdelete
+FROM pg_class c JOIN pg_publication p ON p.pubupdate OR p.pubdelete
+WHERE c.oid = %(oid)s AND c.relkind = 'r' AND c.relpersistence = 'p'
+  AND (p.puballtables
+       OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid)
+       OR EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid AND n.pnnspid = c.relnamespace))
+  AND CASE c.relreplident
+        WHEN 'f' THEN false
+        WHEN 'n' THEN true
+        ELSE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
+                         AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END
+ORDER BY 1
+"""
+
 _FIRING: LiteralString = """
 SELECT 'trigger', t.tgname FROM pg_trigger t
 WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND (t.tgtype & 28) <> 0
@@ -363,6 +382,7 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
     dependents = [text for (text,) in connection.execute(_DEPENDENTS, {"oid": oid}).fetchall()]
     firing = connection.execute(_FIRING, {"oid": oid}).fetchall()
     grants = connection.execute(_GRANTS, {"oid": oid}).fetchall()
+    unidentified = connection.execute(_UNIDENTIFIED, {"oid": oid}).fetchall()
     columns_in_the_way = [
         f"column {column.name} is {'generated' if column.column.generated else 'an identity column'}"
         for column in columns
@@ -377,6 +397,8 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
         may_give=member and may_set,
         privileges=frozenset(privileges),
         row_security=secured,
+        refusing_updates=tuple(name for name, updates, _ in unidentified if updates),
+        refusing_deletes=tuple(name for name, _, deletes in unidentified if deletes),
         columns=columns,
         empty=_is_empty(connection, basis["name"], kind) if "SELECT" in privileges and not secured else None,
         indexes=indexes,
