@@ -6,6 +6,7 @@ A new source is a new module, a spec, one line in `_source`, its name in the con
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rapidbyte import __version__
+from rapidbyte.cursor import StoredCursor
 from rapidbyte.engine.preflight import preflight
-from rapidbyte.engine.run import execute
+from rapidbyte.engine.run import execute, new_run_id
 from rapidbyte.engine.verification import VerifyReport
 from rapidbyte.errors import ConfigError, RapidbyteError, SourceError
-from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
+from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape, select_streams
 from rapidbyte.ports import Event, Leader, Notice, Observer, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
@@ -27,9 +30,11 @@ from rapidbyte.spec import (
     PipelineSpec,
     PostgresSourceSpec,
     RunOptions,
+    RunRequest,
 )
 
 if TYPE_CHECKING:
+    from rapidbyte.destinations.postgres.state import PipelineLedger
     from rapidbyte.pg.embedded import EmbeddedAddress
 
 
@@ -130,6 +135,39 @@ def verify(
             source=PostgresSource(reached, pipeline=spec.pipeline, stop=stop),
             destination=TargetsReader(spec, connection=connection, stop=stop),
         )
+
+
+@contextmanager
+def ledger(pipeline: PipelineSpec | str | os.PathLike[str], *, named: str | None = None) -> Generator[PipelineLedger]:
+    """What the destination's ledger knows of the pipeline, or of another one with this name."""
+    from rapidbyte.destinations.postgres.state import PipelineLedger
+
+    spec = _loaded(pipeline)
+    request = RunRequest(
+        run_id=new_run_id(),
+        pipeline=named or spec.pipeline,
+        streams=(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        tool_version=__version__,
+    )
+    with _reached(spec.destination.connection, makes=False) as (connection, _):
+        found = PipelineLedger(connection, request)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+def cursor_at(pipeline: PipelineSpec | str | os.PathLike[str], stream: str, value: str) -> StoredCursor:
+    """A stream's cursor at this value, as its source reads and prints it. Raises RapidbyteError."""
+    spec = _loaded(pipeline)
+    (named,) = select_streams(spec.streams, (stream,))
+    if isinstance(spec.source, FilesSourceSpec):
+        raise ConfigError("files have no cursor", code="no_cursor", stream=stream)
+    from rapidbyte.sources.postgres import PostgresSource
+
+    return PostgresSource(_reached_server(spec.source), pipeline=spec.pipeline).cursor_at(named, value)
 
 
 def _source_detail(source: Source) -> str:

@@ -12,11 +12,15 @@ from rapidbyte.cli.bench import bench
 from rapidbyte.cli.check import check
 from rapidbyte.cli.demo import demo
 from rapidbyte.cli.discover import discover
+from rapidbyte.cli.gc import gc
 from rapidbyte.cli.init import init
 from rapidbyte.cli.plan import plan
 from rapidbyte.cli.psql import psql
+from rapidbyte.cli.report import report
 from rapidbyte.cli.run import run
+from rapidbyte.cli.runs import runs
 from rapidbyte.cli.schema import schema
+from rapidbyte.cli.state import state
 from rapidbyte.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -66,5 +70,5 @@ def take_global_options(
     console.configure(quiet=quiet, verbosity=verbose, log_format=log_format.value)
 
 
-for _command in (run, check, plan, discover, verify, init, schema, demo, psql, bench):
+for _command in (run, check, plan, discover, verify, runs, state, gc, report, init, schema, demo, psql, bench):
     application.command()(_command)

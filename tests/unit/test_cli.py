@@ -79,7 +79,22 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help") == 0
     words = capsys.readouterr().out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
     names = [line.split()[0] for line in words if line.startswith("  ") and line[2] != " "]
-    assert names == ["run", "check", "plan", "discover", "verify", "init", "schema", "demo", "psql", "bench"]
+    assert names == [
+        "run",
+        "check",
+        "plan",
+        "discover",
+        "verify",
+        "runs",
+        "state",
+        "gc",
+        "report",
+        "init",
+        "schema",
+        "demo",
+        "psql",
+        "bench",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from rapidbyte.destinations.postgres.finalize import create_source_indexes
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.planning import alterations, create_stage, stage_name, unalterable
+from rapidbyte.destinations.postgres.progress import require_known_progress
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError
@@ -58,6 +59,7 @@ def prepare(
     facts = look_up(connection, stream.target)
     _require_as_planned(stream, facts)
     direct.require_none_unfinished(connection, pipeline=held.pipeline, stream=stream.name)
+    require_known_progress(connection, stream, facts, bounds, pipeline=held.pipeline)
     left = [
         record
         for record in loads.unfinished_loads(connection, pipeline=held.pipeline, stream=stream.name)

@@ -150,6 +150,13 @@ class PipelineLedger:
             receipts = loads.delete_all_old_receipts(connection, self._pipeline)
             return Sweep(dropped=dropped, kept=kept, receipts=receipts)
 
+    def leftovers(self) -> Sweep:
+        """What a sweep would find now, told without the lease: loads of a run that is under way are not among it."""
+        found = self.state()
+        running = found.lease.run_id if found.lease is not None else None
+        left = [load for load in found.unfinished if running is None or load.run_id != running]
+        return Sweep(dropped=tuple(load.stage for load in left if load.stage is not None), kept=(), receipts=0)
+
     def _give_up(
         self, connection: PgConnection, stream: str | None
     ) -> tuple[tuple[QualifiedName, ...], tuple[QualifiedName, ...]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from typing import LiteralString
 
 from rapidbyte.cursor import CursorBounds, StoredCursor
-from rapidbyte.errors import ConfigError, InternalError
+from rapidbyte.errors import ConfigError, DataError, InternalError
 from rapidbyte.model import ServerFacts, session_name
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, rollback, server_facts, translated
 from rapidbyte.plan import StreamPlan, StreamShape
@@ -15,6 +16,7 @@ from rapidbyte.ports import Stop, never
 from rapidbyte.sources.postgres.blocking import bounded_locks
 from rapidbyte.sources.postgres.bounds import take_bounds
 from rapidbyte.sources.postgres.compare import SourceRows, open_source_rows
+from rapidbyte.sources.postgres.cursor_value import cursor_of, printed_value
 from rapidbyte.sources.postgres.describe import SourceCatalog
 from rapidbyte.sources.postgres.snapshot import PostgresSnapshot, hold_snapshot
 from rapidbyte.spec import PostgresSourceSpec, StreamSpec
@@ -79,6 +81,22 @@ class PostgresSource:
         return hold_snapshot(
             self._spec.connection, pipeline=self._pipeline, search_path=path, streams=streams, stop=self._stop
         )
+
+    def cursor_at(self, stream: StreamSpec, value: str) -> StoredCursor:
+        """The stream's cursor at a value that a person gives, as the server prints it. Raises ConfigError."""
+        (shape,) = self.describe((stream,))
+        cursor = cursor_of(shape)
+        try:
+            with self._looking(f"reading the value of {cursor.field}") as connection:
+                return replace(cursor, value=printed_value(connection, cursor.type, value))
+        except DataError as error:
+            raise ConfigError(
+                f"this is no value of {cursor.field}, which is {cursor.type}",
+                code="cursor_value",
+                hint="give it as the source prints it",
+                stream=stream.name,
+                column=cursor.field,
+            ) from error
 
     def rows(self, shapes: tuple[StreamShape, ...]) -> AbstractContextManager[SourceRows]:
         """The streams' rows in one snapshot, to be compared with the destination's."""

@@ -1,0 +1,171 @@
+"""What `runs`, `state` and `gc` print of the ledger, as text and as JSON documents. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rapidbyte.errors import ConfigError
+from rapidbyte.report.escape import shown
+from rapidbyte.report.summary import UNKNOWN, count, seconds
+
+if TYPE_CHECKING:
+    from rapidbyte.destinations.postgres.cursors import CursorRecord
+    from rapidbyte.destinations.postgres.loads import LoadRecord
+    from rapidbyte.destinations.postgres.runs import RunRecord
+    from rapidbyte.destinations.postgres.state import PipelineState, Sweep
+
+
+def runs_document(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """What `rapidbyte runs --output json` prints; the newest first."""
+    return {"schema_version": 1, "runs": [run_document(run) for run in runs]}
+
+
+def run_document(run: RunRecord) -> dict[str, Any]:
+    """What the ledger knows of a run but its result."""
+    return {
+        "run_id": run.run_id,
+        "pipeline": run.pipeline,
+        "key": run.run_key,
+        "status": run.status,
+        "exit_code": run.exit_code,
+        "started_at": _moment(run.started_at),
+        "finished_at": _moment(run.finished_at),
+        "host": run.host,
+        "pid": run.pid,
+        "tool_version": run.tool_version,
+        "streams": [{"name": name, "status": status} for name, status in run.streams],
+    }
+
+
+def runs_text(runs: Sequence[RunRecord]) -> str:
+    """One line a run, the newest first."""
+    if not runs:
+        return "no run is recorded in this destination\n"
+    width = max(len(shown(run.pipeline)) for run in runs)
+    return "".join(f"{_run_line(run, width)}\n" for run in runs)
+
+
+def _run_line(run: RunRecord, width: int) -> str:
+    lasted = None if run.finished_at is None else (run.finished_at - run.started_at).total_seconds()
+    bad = [f"{shown(name)} {status}" for name, status in run.streams if status not in ("succeeded", None)]
+    code = UNKNOWN if run.exit_code is None else str(run.exit_code)
+    line = (
+        f"{shown(run.run_id)}  {shown(run.pipeline):<{width}}  {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  "
+        f"{seconds(lasted):>8}  {run.status:<9}  exit {code:>2}  {len(run.streams)} streams"
+    )
+    return line + (f": {', '.join(bad)}" if bad else "")
+
+
+def state_document(state: PipelineState, stream: str | None = None) -> dict[str, Any]:
+    """What `rapidbyte state show --output json` prints; with `stream` only what concerns it."""
+    lease = state.lease
+    running = lease is not None and lease.run_id is not None
+    return {
+        "schema_version": 1,
+        "pipeline": state.pipeline,
+        "running": None
+        if lease is None or not running
+        else {
+            "run_id": lease.run_id,
+            "host": lease.host,
+            "pid": lease.pid,
+            "since": _moment(lease.acquired_at),
+            "renewed_at": _moment(lease.renewed_at),
+        },
+        "cursors": [_cursor(each) for each in state.cursors if stream in (None, each.stream)],
+        "unfinished_loads": [_load(state, load) for load in state.unfinished if stream in (None, load.stream)],
+    }
+
+
+def _cursor(record: CursorRecord) -> dict[str, Any]:
+    return {
+        "stream": record.stream,
+        "field": record.cursor.field,
+        "type": record.cursor.type,
+        "value": record.cursor.value,
+        "run_id": record.run_id,
+        "updated_at": _moment(record.updated_at),
+    }
+
+
+def _load(state: PipelineState, load: LoadRecord) -> dict[str, Any]:
+    partitions, rows = state.receipts.get(load.load_id, (0, 0))
+    return {
+        "stream": load.stream,
+        "load_id": load.load_id,
+        "publish": load.publish,
+        "stage": str(load.stage) if load.stage is not None else None,
+        "partitions": partitions,
+        "rows": rows,
+    }
+
+
+def state_text(state: PipelineState, stream: str | None = None) -> str:
+    """The same for people."""
+    lines = [f"pipeline {shown(state.pipeline)}"]
+    lease = state.lease
+    if lease is not None and lease.run_id is not None:
+        lines.append(f"  run {shown(lease.run_id)} has the lease: process {lease.pid} on {shown(str(lease.host))}")
+    for each in state.cursors:
+        if stream in (None, each.stream):
+            by = "by hand" if each.run_id is None else f"by run {shown(each.run_id)}"
+            cursor = each.cursor
+            lines.append(
+                f"  {shown(each.stream)}: loaded up to {shown(cursor.field)} = {shown(cursor.value)}, set {by}"
+            )
+    for load in state.unfinished:
+        if stream in (None, load.stream):
+            partitions, rows = state.receipts.get(load.load_id, (0, 0))
+            lines.append(
+                f"  {shown(load.stream)}: load {load.load_id} is not finished: {count(rows)} rows in "
+                f"{count(partitions)} partitions, stage {shown(str(load.stage or UNKNOWN))}"
+            )
+    if len(lines) == 1:
+        lines.append("  the ledger has no cursor and no unfinished load of it")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def require_undoable(state: PipelineState) -> None:
+    """Raises ConfigError where a direct load was begun and not ended: its rows bear no mark by which to find them."""
+    direct = [load for load in state.unfinished if load.publish == "direct"]
+    if not direct:
+        return
+    told = ", ".join(
+        f"stream {load.stream}: {state.receipts.get(load.load_id, (0, 0))[1]} rows of load {load.load_id}"
+        for load in direct
+    )
+    raise ConfigError(
+        f"what a failed direct load has landed cannot be told from other rows of its target ({told})",
+        code="undo_impossible",
+        hint="run the same pipeline again: on the same source the load goes on where it stopped; or delete the rows"
+        " by a condition that you know, then `rapidbyte gc` without --undo",
+        afterwards="nothing was changed",
+    )
+
+
+def sweep_document(sweep: Sweep, pipeline: str, *, dry_run: bool) -> dict[str, Any]:
+    """What `rapidbyte gc --output json` prints."""
+    return {
+        "schema_version": 1,
+        "pipeline": pipeline,
+        "dry_run": dry_run,
+        "stages_dropped": [str(name) for name in sweep.dropped],
+        "stages_kept": [str(name) for name in sweep.kept],
+        "receipts_deleted": sweep.receipts,
+    }
+
+
+def sweep_text(sweep: Sweep, *, dry_run: bool) -> str:
+    """The same for people."""
+    verb = "would be dropped" if dry_run else "dropped"
+    lines = [f"{shown(str(name))}: {verb}" for name in sweep.dropped]
+    lines += [f"{shown(str(name))}: kept, it could not be dropped now; run gc again" for name in sweep.kept]
+    if not dry_run and sweep.receipts:
+        lines.append(f"{count(sweep.receipts)} receipts of ended loads: deleted")
+    return "".join(f"{line}\n" for line in lines or ["nothing was left behind"])
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
