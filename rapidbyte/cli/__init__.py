@@ -1,7 +1,7 @@
 """The command line. `main` is the console script; one file a command; the only broad `except` of the project.
 
 application   the Typer application: global options and the list of commands
-run, check, plan, discover, init, schema, demo, psql, bench
+run, check, plan, discover, verify, runs, state, gc, report, init, schema, demo, psql, bench
 looking       what check and plan have in common
 options       what several commands take
 console       stdout for the result, stderr for the rest

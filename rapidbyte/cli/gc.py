@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def gc(
     context: typer.Context,
     pipeline: PipelineArgument,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Also what a failed direct load had landed, where that can be told.")
-    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Also the rows that a failed direct load has landed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped; drop nothing.")] = False,
     override: SetOption = None,
     env_file: EnvFileOption = None,
@@ -27,16 +25,14 @@ def gc(
     from rapidbyte import wiring
     from rapidbyte.cli.run import load_spec, wants_text
     from rapidbyte.report.document import document_text
-    from rapidbyte.report.ledger import require_undoable, sweep_document, sweep_text
+    from rapidbyte.report.ledger import sweep_document, sweep_text
 
     console: Console = context.obj
     spec = load_spec(pipeline, override, env_file)
     with wiring.ledger(spec) as ledger:
-        before = ledger.state()
-        if undo:
-            require_undoable(before)
         # Where nothing was ever loaded there is no ledger, and none is made to find that out.
-        found = ledger.leftovers() if dry_run or before.lease is None else ledger.sweep()
+        looks = dry_run or ledger.state().lease is None
+        found = ledger.leftovers() if looks else ledger.sweep(undo=undo)
     if wants_text(console, output):
         console.require_print(sweep_text(found, dry_run=dry_run))
     else:

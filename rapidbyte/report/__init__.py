@@ -5,4 +5,7 @@ summary   RunResult -> the table and the sentences under it
 failure   RapidbyteError -> the lines that tell it
 document  RunResult, RunPlan, CheckReport, StreamShape -> JSON
 overview  RunPlan, CheckReport, StreamShape -> text, YAML
+verification  VerifyReport -> text, JSON
+ledger    runs, state and leftovers -> text, JSON
+page      the JSON of a result -> one HTML page; charts: its SVG
 """

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rapidbyte.errors import ConfigError
 from rapidbyte.report.escape import shown
 from rapidbyte.report.summary import UNKNOWN, count, seconds
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from rapidbyte.destinations.postgres.cursors import CursorRecord
     from rapidbyte.destinations.postgres.loads import LoadRecord
     from rapidbyte.destinations.postgres.runs import RunRecord
-    from rapidbyte.destinations.postgres.state import PipelineState, Sweep
+    from rapidbyte.destinations.postgres.state import Landed, PipelineState, Sweep
 
 
 def runs_document(runs: Sequence[RunRecord]) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def _run_line(run: RunRecord, width: int) -> str:
 def state_document(state: PipelineState, stream: str | None = None) -> dict[str, Any]:
     """What `rapidbyte state show --output json` prints; with `stream` only what concerns it."""
     lease = state.lease
-    running = lease is not None and lease.run_id is not None
+    running = lease is not None and lease.running is not None
     return {
         "schema_version": 1,
         "pipeline": state.pipeline,
@@ -106,8 +105,8 @@ def state_text(state: PipelineState, stream: str | None = None) -> str:
     """The same for people."""
     lines = [f"pipeline {shown(state.pipeline)}"]
     lease = state.lease
-    if lease is not None and lease.run_id is not None:
-        lines.append(f"  run {shown(lease.run_id)} has the lease: process {lease.pid} on {shown(str(lease.host))}")
+    if lease is not None and lease.running is not None:
+        lines.append(f"  run {shown(lease.running)} has the lease: process {lease.pid} on {shown(str(lease.host))}")
     for each in state.cursors:
         if stream in (None, each.stream):
             by = "by hand" if each.run_id is None else f"by run {shown(each.run_id)}"
@@ -127,24 +126,6 @@ def state_text(state: PipelineState, stream: str | None = None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def require_undoable(state: PipelineState) -> None:
-    """Raises ConfigError where a direct load was begun and not ended: its rows bear no mark by which to find them."""
-    direct = [load for load in state.unfinished if load.publish == "direct"]
-    if not direct:
-        return
-    told = ", ".join(
-        f"stream {load.stream}: {state.receipts.get(load.load_id, (0, 0))[1]} rows of load {load.load_id}"
-        for load in direct
-    )
-    raise ConfigError(
-        f"what a failed direct load has landed cannot be told from other rows of its target ({told})",
-        code="undo_impossible",
-        hint="run the same pipeline again: on the same source the load goes on where it stopped; or delete the rows"
-        " by a condition that you know, then `rapidbyte gc` without --undo",
-        afterwards="nothing was changed",
-    )
-
-
 def sweep_document(sweep: Sweep, pipeline: str, *, dry_run: bool) -> dict[str, Any]:
     """What `rapidbyte gc --output json` prints."""
     return {
@@ -154,6 +135,10 @@ def sweep_document(sweep: Sweep, pipeline: str, *, dry_run: bool) -> dict[str, A
         "stages_dropped": [str(name) for name in sweep.dropped],
         "stages_kept": [str(name) for name in sweep.kept],
         "receipts_deleted": sweep.receipts,
+        "direct_loads": [
+            {"stream": load.stream, "load_id": load.load_id, "rows": load.rows, "rows_removed": load.removed}
+            for load in sweep.landed
+        ],
     }
 
 
@@ -162,9 +147,19 @@ def sweep_text(sweep: Sweep, *, dry_run: bool) -> str:
     verb = "would be dropped" if dry_run else "dropped"
     lines = [f"{shown(str(name))}: {verb}" for name in sweep.dropped]
     lines += [f"{shown(str(name))}: kept, it could not be dropped now; run gc again" for name in sweep.kept]
+    lines += [_landed_line(load, dry_run=dry_run) for load in sweep.landed]
     if not dry_run and sweep.receipts:
         lines.append(f"{count(sweep.receipts)} receipts of ended loads: deleted")
     return "".join(f"{line}\n" for line in lines or ["nothing was left behind"])
+
+
+def _landed_line(load: Landed, *, dry_run: bool) -> str:
+    what = f"{shown(load.stream)}: {count(load.rows)} rows of the direct load {load.load_id}, which did not end,"
+    if load.removed is None:
+        return f"{what} are in the target; " + ("--undo would remove them" if dry_run else "gc --undo removes them")
+    left = load.rows - load.removed
+    kept = f"; {count(left)} were changed or deleted since, and are left as they are" if left else ""
+    return f"{what} were in the target: {count(load.removed)} removed{kept}"
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from rapidbyte.cursor import CURSOR_TYPES, StoredCursor
-from rapidbyte.destinations.postgres import cursors, leases, ledger, loads, prepare, runs
+from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, runs
 from rapidbyte.destinations.postgres.cursors import CursorRecord
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
@@ -38,6 +38,13 @@ class LeaseRecord:
     pid: int | None
     acquired_at: datetime | None
     renewed_at: datetime | None
+    connected: bool
+    """Its session is there. A run that died leaves the row as it was, and the next one takes the lease."""
+
+    @property
+    def running(self) -> str | None:
+        """The run that is under way."""
+        return self.run_id if self.connected else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,18 @@ class PipelineState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """A direct load that did not end."""
+
+    stream: str
+    load_id: str
+    rows: int
+    """In its target, as its receipts say."""
+    removed: int | None
+    """Rows that were removed: all that nobody has changed since. None: it was not asked for, and they stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """What `gc` has done."""
 
@@ -63,6 +82,8 @@ class Sweep:
     """Stages that could not be dropped: somebody looks at them, or we may not. They stay recorded."""
     receipts: int
     """Receipts of loads that have ended."""
+    landed: tuple[Landed, ...] = ()
+    """Direct loads that did not end: what they had landed, and what was removed of it."""
 
 
 class PipelineLedger:
@@ -140,22 +161,36 @@ class PipelineLedger:
                 loads.forget_source(connection, self._pipeline)
             return found
 
-    def sweep(self) -> Sweep:
+    def sweep(self, *, undo: bool = False) -> Sweep:
         """Drops what dead runs have left behind, of streams too that the pipeline has no more.
 
-        Undoing what a failed direct load has landed is not in it: its rows cannot be told from others by the ledger.
+        With `undo` also the rows that a failed direct load has landed; otherwise they and their receipts stay.
         """
         with self._changing("dropping what dead runs have left") as connection:
+            landed = tuple(
+                replace(load, removed=direct.undo(connection, load.load_id)) if undo else load
+                for load in _landed(connection, self._pipeline)
+            )
             dropped, kept = self._give_up(connection, None)
             receipts = loads.delete_all_old_receipts(connection, self._pipeline)
-            return Sweep(dropped=dropped, kept=kept, receipts=receipts)
+            return Sweep(dropped=dropped, kept=kept, receipts=receipts, landed=landed)
 
     def leftovers(self) -> Sweep:
         """What a sweep would find now, told without the lease: loads of a run that is under way are not among it."""
-        found = self.state()
-        running = found.lease.run_id if found.lease is not None else None
-        left = [load for load in found.unfinished if running is None or load.run_id != running]
-        return Sweep(dropped=tuple(load.stage for load in left if load.stage is not None), kept=(), receipts=0)
+        with self._looking("looking for what dead runs have left") as connection:
+            if connection is None:
+                return Sweep(dropped=(), kept=(), receipts=0)
+            lease_now = _lease(connection, self._pipeline)
+            running = lease_now.running if lease_now is not None else None
+            unfinished = loads.unfinished_loads(connection, pipeline=self._pipeline)
+            left = [load for load in unfinished if running is None or load.run_id != running]
+            ids = {load.load_id for load in left}
+            return Sweep(
+                dropped=tuple(load.stage for load in left if load.stage is not None),
+                kept=(),
+                receipts=0,
+                landed=tuple(load for load in _landed(connection, self._pipeline) if load.load_id in ids),
+            )
 
     def _give_up(
         self, connection: PgConnection, stream: str | None
@@ -196,16 +231,43 @@ class PipelineLedger:
             hold.close()
 
 
+def _landed(connection: PgConnection, pipeline: str) -> tuple[Landed, ...]:
+    return tuple(
+        Landed(
+            stream=load.stream,
+            load_id=load.load_id,
+            rows=loads.receipts_total(connection, load.load_id)[1],
+            removed=None,
+        )
+        for load in loads.unfinished_loads(connection, pipeline=pipeline)
+        if direct.has_landed(connection, load)
+    )
+
+
+_LEASE: LiteralString = """
+SELECT l.fence, l.run_id, l.host, l.pid, l.acquired_at, l.renewed_at,
+       EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+               WHERE a.pid = l.backend_pid AND a.datname = pg_catalog.current_database()
+                     AND a.backend_start <= l.renewed_at)
+FROM _rapidbyte.leases l WHERE l.pipeline = %s
+"""
+
+
 def _ignore(_error: RapidbyteError) -> None:
     """A lease that is lost is noticed by its fence."""
 
 
 def _lease(connection: PgConnection, pipeline: str) -> LeaseRecord | None:
-    row = connection.execute(
-        "SELECT fence, run_id, host, pid, acquired_at, renewed_at FROM _rapidbyte.leases WHERE pipeline = %s",
-        (pipeline,),
-    ).fetchone()
+    row = connection.execute(_LEASE, (pipeline,)).fetchone()
     if row is None:
         return None
-    fence, run_id, host, pid, acquired_at, renewed_at = row
-    return LeaseRecord(fence=fence, run_id=run_id, host=host, pid=pid, acquired_at=acquired_at, renewed_at=renewed_at)
+    fence, run_id, host, pid, acquired_at, renewed_at, connected = row
+    return LeaseRecord(
+        fence=fence,
+        run_id=run_id,
+        host=host,
+        pid=pid,
+        acquired_at=acquired_at,
+        renewed_at=renewed_at,
+        connected=connected,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 from psycopg import sql
 
 from rapidbyte.cursor import StoredCursor
@@ -23,8 +24,18 @@ def cursor_of(shape: StreamShape) -> StoredCursor:
     return StoredCursor(field=shape.cursor.field, type=shape.cursor.type, value="")
 
 
-def printed_value(connection: PgConnection, type_name: str, value: str) -> str:
-    """The value as this server prints it. Raises psycopg.Error where it is none of this type."""
-    statement = sql.SQL("SELECT CAST({} AS pg_catalog.text)").format(typed(type_name, value))
-    row = connection.execute(statement).fetchone()
+def printed_value(connection: PgConnection, shape: StreamShape, cursor: StoredCursor, value: str) -> str:
+    """The value as this server prints it. Raises ConfigError where it is none of the cursor's type."""
+    statement = sql.SQL("SELECT CAST({} AS pg_catalog.text)").format(typed(cursor.type, value))
+    try:
+        row = connection.execute(statement).fetchone()
+    except psycopg.DataError as error:
+        raise ConfigError(
+            f"this is no value of {cursor.field}, which is {cursor.type}",
+            code="cursor_value",
+            hint="give it as the source prints it",
+            stream=shape.spec.name,
+            column=cursor.field,
+            afterwards="nothing was changed",
+        ) from error
     return "" if row is None else str(row[0])

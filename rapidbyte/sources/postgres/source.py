@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import LiteralString
 
 from rapidbyte.cursor import CursorBounds, StoredCursor
-from rapidbyte.errors import ConfigError, DataError, InternalError
+from rapidbyte.errors import ConfigError, InternalError
 from rapidbyte.model import ServerFacts, session_name
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, rollback, server_facts, translated
 from rapidbyte.plan import StreamPlan, StreamShape
@@ -86,17 +86,8 @@ class PostgresSource:
         """The stream's cursor at a value that a person gives, as the server prints it. Raises ConfigError."""
         (shape,) = self.describe((stream,))
         cursor = cursor_of(shape)
-        try:
-            with self._looking(f"reading the value of {cursor.field}") as connection:
-                return replace(cursor, value=printed_value(connection, cursor.type, value))
-        except DataError as error:
-            raise ConfigError(
-                f"this is no value of {cursor.field}, which is {cursor.type}",
-                code="cursor_value",
-                hint="give it as the source prints it",
-                stream=stream.name,
-                column=cursor.field,
-            ) from error
+        with self._looking(f"reading the value of {cursor.field}") as connection:
+            return replace(cursor, value=printed_value(connection, shape, cursor, value))
 
     def rows(self, shapes: tuple[StreamShape, ...]) -> AbstractContextManager[SourceRows]:
         """The streams' rows in one snapshot, to be compared with the destination's."""
