@@ -158,7 +158,7 @@ def _landed_line(load: Landed, *, dry_run: bool) -> str:
     if load.removed is None:
         return f"{what} are in the target; " + ("--undo would remove them" if dry_run else "gc --undo removes them")
     left = load.rows - load.removed
-    kept = f"; {count(left)} were changed or deleted since, and are left as they are" if left else ""
+    kept = f"; {count(left)} have changed since" if left else ""
     return f"{what} were in the target: {count(load.removed)} removed{kept}"
 
 

@@ -79,8 +79,7 @@ def test_what_was_dropped_kept_and_removed_is_told() -> None:
     assert sweep_text(sweep, dry_run=False).splitlines() == [
         "raw.s: dropped",
         "raw.s: kept, it could not be dropped now; run gc again",
-        "a: 10 rows of the direct load L, which did not end, were in the target: 8 removed"
-        + "; 2 were changed or deleted since, and are left as they are",
+        "a: 10 rows of the direct load L, which did not end, were in the target: 8 removed; 2 have changed since",
         "3 receipts of ended loads: deleted",
     ]
     document = sweep_document(sweep, "shop", dry_run=False)
