@@ -9,6 +9,9 @@ expect "and no ledger was made" "0" "$(dest_sql "SELECT count(*) FROM pg_namespa
 rapidbyte run pipeline.yaml --stream orders > first.json
 rapidbyte state show pipeline.yaml > state.json
 expect "the cursor" "orders at" "$(json state.json cursors.0.stream) $(json state.json cursors.0.field)"
+source_sql "INSERT INTO orders VALUES (101, now() + interval '1 day')"
+rapidbyte verify pipeline.yaml --stream orders > verified.json
+expect "verified up to it" "cursor 100 100" "$(json verified.json streams.0.as_of) $(json verified.json streams.0.source_rows) $(json verified.json streams.0.destination_rows)"
 
 expect_exit 2 rapidbyte state set pipeline.yaml --stream orders --value yesterdayish 2> bad.txt
 expect_text "the source refuses it" "no value of at" bad.txt
