@@ -9,6 +9,8 @@ from tests.kit.samples import SAMPLES
 
 ORDERS_ROWS = 1200
 EVENTS_ROWS = 500
+PIPELINE_SCHEMA = "fresh"
+"""A schema that no template has."""
 CANARY = "canary-4c1e9b"
 """A password that nobody asks for, and that nothing may print (G4)."""
 OLD_ONLY = 1_000_000
@@ -80,23 +82,32 @@ def events_rows(first: int, last: int, shift: int) -> str:
     )
 
 
-def source_sql(share: float = 1.0) -> str:
+FIRST_ORDERS, FIRST_EVENTS = 419, 200
+"""Rows of a first increment. The next order has the next version: ties across a bound would be late rows."""
+
+
+def source_sql(*, first_increment: bool = False) -> str:
     """The source's two tables, or the first part of their rows."""
+    orders, events = (FIRST_ORDERS, FIRST_EVENTS) if first_increment else (ORDERS_ROWS, EVENTS_ROWS)
     return (
         f"{orders_table('public.orders')};"
-        f"INSERT INTO public.orders {orders_rows(1, round(ORDERS_ROWS * share), 0)};"
+        f"INSERT INTO public.orders {orders_rows(1, orders, 0)};"
         f"{EVENTS_TABLE.format('public.events')};"
-        f"INSERT INTO public.events {events_rows(1, round(EVENTS_ROWS * share), 0)};"
-        "ANALYZE"
+        f"INSERT INTO public.events {events_rows(1, events, 0)};"
+        "CREATE INDEX ON public.orders (version); CREATE INDEX ON public.events (happened); ANALYZE"
     )
 
 
-def more_sql(share: float) -> str:
-    """The rest of the rows."""
+def more_sql(*, changes: bool) -> str:
+    """The rest of the rows, three an instant, after the clock of the first increment; with changes to old ones."""
+    changed = (
+        "UPDATE public.orders SET version = 1000 + id / 3, note = 'changed' WHERE id <= 50;"
+        "UPDATE public.events SET happened = clock_timestamp(), kind = 'changed' WHERE id <= 50;"
+    )
     return (
-        f"INSERT INTO public.orders {orders_rows(round(ORDERS_ROWS * share) + 1, ORDERS_ROWS, 0)};"
-        f"INSERT INTO public.events {events_rows(round(EVENTS_ROWS * share) + 1, EVENTS_ROWS, 0)};"
-        "ANALYZE"
+        f"INSERT INTO public.orders {orders_rows(FIRST_ORDERS + 1, ORDERS_ROWS, 0)};"
+        f"INSERT INTO public.events SELECT id, order_id, kind, now() + (id / 3) * interval '1 microsecond'"
+        f" FROM ({events_rows(FIRST_EVENTS + 1, EVENTS_ROWS, 0)}) e;" + (changed if changes else "") + "ANALYZE"
     )
 
 
@@ -139,6 +150,12 @@ INSERT INTO raw.hangs_on SELECT generate_series(1, 100);
 """
 
 
+_CURSORS: dict[str, dict[str, Any]] = {
+    "orders": {"sync_mode": "incremental", "cursor_field": "version", "tie_breaker_field": "id"},
+    "events": {"sync_mode": "incremental", "cursor_field": "happened", "tie_breaker_field": "id"},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
     """A way to load, the destination before it, and what the targets hold afterwards."""
@@ -153,8 +170,8 @@ class Mode:
     result: str
     """replaced: the source's rows. added: as often as it was published, above the old ones. merged: the source's rows
     above those that only the target has."""
-    share: float = 1.0
-    """Of the source's rows that were loaded before, by a first run."""
+    incremental: bool = False
+    """A first part of the rows was loaded before, by a run; cursors are compared."""
     keeps_oid: tuple[str, ...] = ()
     """Targets that stay the relation they are."""
     partly_visible: bool = False
@@ -194,6 +211,35 @@ MODES: dict[str, Mode] = {
             destination={"write_mode": "upsert"},
             result="merged",
             keeps_oid=("orders",),
+        ),
+        Mode(
+            name="append-key",
+            before=_KEYLESS,
+            destination={"write_mode": "append"},
+            result="added",
+            keeps_oid=("orders",),
+            run_options=("--key", "2024-03-01"),
+            exactly_once=True,
+        ),
+        Mode(
+            name="incremental-append",
+            before="",
+            destination={"write_mode": "append"},
+            streams=_CURSORS,
+            result="replaced",
+            incremental=True,
+            keeps_oid=("orders", "events"),
+            exactly_once=True,
+        ),
+        Mode(
+            name="incremental-upsert",
+            before="",
+            destination={"write_mode": "upsert"},
+            streams=_CURSORS,
+            result="replaced",
+            incremental=True,
+            keeps_oid=("orders", "events"),
+            exactly_once=True,
         ),
     )
 }

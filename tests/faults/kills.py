@@ -93,6 +93,50 @@ def stop_at_once(lane: Lane, mode: str, after_s: float) -> Outcome:
     return _broken(lane, mode, blow, elsewhere=True)
 
 
+FENCED = 8
+
+
+def freeze(lane: Lane, mode: str, point: str) -> Outcome:
+    """A run is frozen past its lease (D3), another does the work; thawed, the first finds itself fenced."""
+    outcome = Outcome()
+    with lane.cell(mode) as place:
+        with Reader(place) as reader:
+            first = place.start(workers=WORKERS, failpoints=f"{point}=stop")
+            if not first.wait_reached():
+                return Outcome(problems=[f"{point} was not reached: {first.stderr[-600:]}"])
+            first.signal(signal.SIGSTOP)
+            with connect(place.dsn) as connection:  # as if its time had passed
+                connection.execute("UPDATE _rapidbyte.leases SET expires_at = clock_timestamp() - interval '1 s'")
+                before = published(connection)
+            _, problems = run_once(place, WORKERS, None)
+            outcome.problems += [f"run 2: {problem}" for problem in problems if not problem.startswith("sessions are")]
+            with connect(place.dsn) as connection:
+                after = published(connection)
+            first.let_go()
+            first.signal(signal.SIGCONT)
+            first.wait()
+            if first.exit_code != FENCED:
+                outcome.problems.append(f"the thawed run: exit code {first.exit_code}, not 8: {first.stderr[-600:]}")
+            outcome.problems += [f"run 1: {each}" for each in attempt_problems(place, first, after, "signal")]
+            if published_by(place) != after or before == after:
+                outcome.problems.append(f"published before {before}, by the second {after}, then {published_by(place)}")
+            if not is_finished(place):  # a stage that the frozen run had locked is dropped by the next
+                outcome.problems += [f"run 3: {each}" for each in run_once(place, WORKERS, None)[1]]
+            outcome.problems += end_problems(place)
+        outcome.problems += reader.problems()
+        outcome.fired = [line.split("#")[0] for line in first.fired]
+        outcome.reads, outcome.attempts = reader.reads, len(place.attempts)
+        if outcome.problems:
+            outcome.evidence = place.evidence()
+    return outcome
+
+
+def published_by(place: Place) -> dict[str, int]:
+    """Published loads as the ledger has them now."""
+    with connect(place.dsn) as connection:
+        return published(connection)
+
+
 Blowing = Callable[[Place, Attempt], None]
 
 

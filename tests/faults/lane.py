@@ -69,11 +69,11 @@ class Lane:
 
     def source(self, mode: Mode) -> str:
         """DSN of the rows to load."""
-        return self.server.dsn(f"source_{mode.name}" if mode.share < 1 else "source")
+        return self.server.dsn(f"source_{mode.name}" if mode.incremental else "source")
 
     def source_elsewhere(self, mode: Mode) -> str:
         """DSN of the same rows on another server, where there is one and the mode has no history with this one."""
-        if self.elsewhere is None or mode.share < 1:
+        if self.elsewhere is None or mode.incremental:
             return self.source(mode)
         return self.elsewhere.dsn("source")
 
@@ -116,10 +116,10 @@ class Lane:
         database = f"before_{mode.name}"
         dsn = self.create_database(database)
         self.sql(dsn, "CREATE SCHEMA raw;" + mode.before)
-        if mode.share < 1:
-            self.sql(self.create_database(f"source_{mode.name}"), dataset.source_sql(mode.share))
+        if mode.incremental:
+            self.sql(self.create_database(f"source_{mode.name}"), dataset.source_sql(first_increment=True))
             self._load_before(mode, dsn)
-            self.sql(self.source(mode), dataset.more_sql(mode.share))
+            self.sql(self.source(mode), dataset.more_sql(changes=mode.destination["write_mode"] == "upsert"))
         with connect(dsn) as target, connect(self.source(mode)) as source:
             before = {table: sum_of(target, f"raw.{table}") for table in TABLES}
             whole = {table: sum_of(source, f"public.{table}") for table in TABLES}

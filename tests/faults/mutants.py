@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults import cuts, kills, refusals, results, rounds, sweep
+from tests.faults import cuts, kills, late, refusals, results, rounds, sweep
 from tests.faults.cells import Blow, Cell
 from tests.faults.lane import Lane, open_lane
 from tests.faults.proxy import Cut
@@ -58,6 +58,11 @@ def crashed(mode: str, point: str) -> Check:
     return lambda lane: kills.crash_at(lane, mode, point)
 
 
+def late_rows(cursor: str, seed: int) -> Check:
+    """A cell of P7."""
+    return lambda lane: late.late_commits(lane, cursor, "append", 6.0, seed)
+
+
 def refused(mode: str, name: str) -> Check:
     """A cell of P4."""
     (refusal,) = (each for each in refusals.REFUSALS if each.name == name)
@@ -82,6 +87,42 @@ MUTANTS: tuple[Mutant, ...] = (
         hazard="E15",
         changes=((PG + "writer.py", "    return None if row is None else _receipt(", "    return None and _receipt("),),
         checks=(unanswered("append", "rapidbyte worker", b"receipts"),),
+    ),
+    Mutant(
+        name="drop the fence check",
+        hazard="D3",
+        changes=(
+            (
+                PG + "leader.py",
+                "            lease.require_fence(connection, pipeline=held.pipeline, fence=held.fence)\n",
+                "",
+            ),
+        ),
+        checks=(lambda lane: kills.freeze(lane, "replace-swap", "join.all_done"),),
+    ),
+    Mutant(
+        name="do not wait for running transactions",
+        hazard="E4",
+        changes=(
+            (
+                "sources/postgres/bounds.py",
+                "        settle(connection, timeout_seconds=settle_seconds)\n",
+                "        assert settle and settle_seconds\n",
+            ),
+        ),
+        checks=tuple(late_rows(cursor, seed) for seed in (1, 2, 3) for cursor in late.CURSORS),
+    ),
+    Mutant(
+        name="< instead of <= at the bound",
+        hazard="E3",
+        changes=(
+            (
+                "sources/postgres/bounds.py",
+                "        high_inclusive=not plan.is_time,\n",
+                "        high_inclusive=False,\n",
+            ),
+        ),
+        checks=(struck("incremental-append", "pub.acked"),),
     ),
     Mutant(
         name="skip the count of an unlogged stage",

@@ -196,6 +196,27 @@ def leftover_problems(place: Place) -> list[str]:
     return problems
 
 
+def cursor_problems(place: Place) -> list[str]:
+    """Each cursor stands at the last value that was published: neither before nor behind it."""
+    from tests.faults.lane import connect
+
+    if not place.mode.incremental:
+        return []
+    with connect(place.dsn) as connection, connect(place.lane.source(place.mode)) as source:
+        stored = dict(connection.execute("SELECT stream, value FROM _rapidbyte.cursors").fetchall())
+        wanted = source.execute(
+            "SELECT (SELECT max(version) FROM orders)::text, %s::timestamptz BETWEEN"
+            " (SELECT max(happened) FROM events) AND clock_timestamp()",
+            [stored.get("events")],
+        ).fetchone()
+    problems = []
+    if wanted is None or stored.get("orders") != wanted[0]:
+        problems.append(f"the cursor of orders is {stored.get('orders')}, the greatest version {wanted and wanted[0]}")
+    if wanted is None or not wanted[1]:
+        problems.append(f"the cursor of events is {stored.get('events')}")
+    return problems
+
+
 def catalog_problems(place: Place, publishes: dict[str, int]) -> list[str]:
     """What hangs on the targets is as before, and they are the relations they should be."""
     from tests.faults.lane import TABLES, connect, oid_of

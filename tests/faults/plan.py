@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
-from tests.faults import cells, cuts, kills, refusals, rounds, sweep
+from tests.faults import cells, cuts, kills, late, refusals, rounds, sweep
 from tests.faults.cells import Cell
 from tests.faults.cuts import Side
 from tests.faults.lane import Lane
@@ -18,6 +18,7 @@ from tests.faults.sweep import Outcome
 
 WORKERS = (1, 4)
 CRASH_POINTS = ("join.all_done", "ddl.committed", "w.commit_acked", "pub.begin", "pub.inserted", "pub.acked")
+FREEZE_POINTS = ("join.all_done", "ddl.committed", "w.copy_mid", "pub.begin")
 SIDES: tuple[Side, ...] = get_args(Side)
 HOWS: tuple[How, ...] = get_args(How)
 
@@ -89,7 +90,15 @@ def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
             document = {"mode": mode, "kind": "crash", "at": point}
             run = partial(_crash, mode=mode, point=point)
             tasks.append(Task(part="P2", kind=f"crash at a failpoint, {mode}", document=document, run=run))
+        for point in FREEZE_POINTS if full else FREEZE_POINTS[len(tasks) % len(FREEZE_POINTS) :][:2]:
+            document = {"mode": mode, "kind": "frozen past its lease", "at": point}
+            run = partial(_freeze, mode=mode, point=point)
+            tasks.append(Task(part="P2", kind=f"frozen past its lease, {mode}", document=document, run=run))
     return tasks
+
+
+def _freeze(lane: Lane, *, mode: str, point: str) -> Outcome:
+    return kills.freeze(lane, mode, point)
 
 
 def _crash(lane: Lane, *, mode: str, point: str) -> Outcome:
@@ -170,12 +179,26 @@ def _replaces(lane: Lane, *, mode: str, count: int) -> Outcome:
     return rounds.readers_of_replaces(lane, mode, count)
 
 
+def _late(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
+    if not any(mode.startswith("incremental") for mode in modes):
+        return []
+    tasks: list[Task] = []
+    for cursor in late.CURSORS:
+        for write_mode in ("append", "upsert"):
+            for number in range(10 if full else 1):
+                document = {"cursor": cursor, "write_mode": write_mode, "seed": seed + number}
+                run = partial(late.late_commits, seconds=60.0 if full else 6.0, **document)
+                tasks.append(Task(part="P7", kind=f"late commits, {cursor}", document=document, run=run))
+    return tasks
+
+
 PARTS: dict[str, Callable[..., list[Task]]] = {
     "P1": _sweep,
     "P2": _kills,
     "P3": _cuts,
     "P4": _refusals,
     "P5": _rounds,
+    "P7": _late,
 }
 
 

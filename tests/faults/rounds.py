@@ -9,7 +9,7 @@ import psycopg
 import yaml
 
 from tests.faults import oracle
-from tests.faults.dataset import pipeline
+from tests.faults.dataset import PIPELINE_SCHEMA, pipeline
 from tests.faults.lane import TABLES, Lane, Place, connect, published
 from tests.faults.oracle import Sum, sum_of
 from tests.faults.reader import Reader
@@ -59,7 +59,7 @@ def fresh_schema(lane: Lane, count: int) -> Outcome:
             folder = place.folder / f"p{number}"
             folder.mkdir()
             document = pipeline(place.mode, f"faults {number}".replace(" ", "_"), lane.source(place.mode), place.dsn)
-            document["destination"]["config"]["schema"] = "fresh"
+            document["destination"]["config"]["schema"] = PIPELINE_SCHEMA
             document["source"]["streams"] = [{"name": "events", "target": f"events_{number}"}]
             (folder / "pipeline.yaml").write_text(yaml.safe_dump(document))
             attempts.append(lane.launcher.start(folder, ["run", "pipeline.yaml", "--output", "json", "--workers", "1"]))
@@ -72,7 +72,7 @@ def fresh_schema(lane: Lane, count: int) -> Outcome:
         if any(races):
             outcome.problems.append(f"races in setup, which the lock is there to prevent: {races}")
         with connect(place.dsn) as connection:
-            sums = [sum_of(connection, f"fresh.events_{number}") for number in range(count)]
+            sums = [sum_of(connection, f"{PIPELINE_SCHEMA}.events_{number}") for number in range(count)]
             if set(sums) != {place.template.expected.source["events"]}:
                 outcome.problems.append(f"tables hold {[found.rows for found in sums]} rows")
     return outcome

@@ -114,6 +114,7 @@ def end_problems(place: Place) -> list[str]:
         if not _right(place, times)
     ]
     problems += oracle.leftover_problems(place)
+    problems += oracle.cursor_problems(place)
     return problems + oracle.catalog_problems(place, publishes)
 
 

@@ -80,11 +80,13 @@ WHERE pipeline = %s AND fence = %s AND run_id = %s
 TERMINATE: LiteralString = """
 SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a, _rapidbyte.leases l
 WHERE l.pipeline = %(pipeline)s AND l.fence = %(fence)s AND l.expires_at <= clock_timestamp()
-  AND a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_start <= l.renewed_at
+  AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND a.backend_start <= l.renewed_at + interval '6 s'
   AND (a.pid = l.backend_pid OR a.application_name = %(leader)s OR a.application_name ~ %(worker)s)
   AND (pg_has_role(a.usesysid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER'))
 """
-"""Sessions of the frozen run; those that the pipeline's name brought here since, as `plan` does, are younger."""
+"""Sessions of the frozen run: it began none later than it would have renewed the lease. Those that the pipeline's name
+brought here since, as `plan` does, are younger."""
 
 
 def require_fence(connection: PgConnection, *, pipeline: str, fence: int) -> None:
