@@ -76,8 +76,8 @@ MUTANTS: tuple[Mutant, ...] = (
         changes=(
             (
                 PG + "finalize.py",
-                '    ledger.end_load(connection, contract.load_id, state="published",',
-                '    ledger.end_load(connection, contract.load_id, state="prepared",',
+                '    loads.end_load(connection, contract.load_id, state="published", publish=applied',
+                '    loads.end_load(connection, contract.load_id, state="prepared", publish=applied',
             ),
         ),
         checks=(struck("replace-swap", "pub.acked"),),
@@ -181,7 +181,7 @@ MUTANTS: tuple[Mutant, ...] = (
         changes=(
             (PG + "planning.py", 'name=f"_rb_{load_id}"', 'name=f"_rb_{target.name}"[:40] if load_id else "_rb_"'),
         ),
-        checks=(lambda lane: rounds.same_pipeline(lane, "append", 4), struck("append", "ddl.committed")),
+        checks=tuple((lambda lane: rounds.one_target(lane, 4)) for _ in range(3)),
     ),
     Mutant(
         name="no advisory lock in setup",

@@ -164,6 +164,8 @@ def _rounds(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: i
     for _ in range(counts.schemas):
         run = partial(rounds.fresh_schema, count=8)
         tasks.append(Task(part="P5", kind="8 pipelines, fresh schema", document={}, run=run))
+        run = partial(rounds.one_target, count=4)
+        tasks.append(Task(part="P5", kind="4 pipelines, one target", document={}, run=run))
     for mode in modes:
         if mode.startswith("replace"):
             run = partial(_replaces, mode=mode, count=counts.replaces)

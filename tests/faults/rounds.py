@@ -78,6 +78,31 @@ def fresh_schema(lane: Lane, count: int) -> Outcome:
     return outcome
 
 
+def one_target(lane: Lane, count: int) -> Outcome:
+    """So many pipelines append to one table at the same time: each adds its rows, once (D6)."""
+    outcome = Outcome(attempts=count)
+    with lane.cell("append") as place:
+        attempts = []
+        for number in range(count):
+            folder = place.folder / f"p{number}"
+            folder.mkdir()
+            document = pipeline(place.mode, f"faults_{number}", lane.source(place.mode), place.dsn)
+            document["source"]["streams"] = [{"name": "orders"}]
+            (folder / "pipeline.yaml").write_text(yaml.safe_dump(document))
+            attempts.append(lane.launcher.start(folder, ["run", "pipeline.yaml", "--output", "json", "--workers", "2"]))
+        codes = [attempt.wait() for attempt in attempts]
+        if set(codes) != {0}:
+            outcome.problems.append(f"exit codes {codes}")
+            outcome.evidence = [{"exit": a.exit_code, "stderr": a.stderr[-800:]} for a in attempts if a.exit_code]
+        with connect(place.dsn) as connection:
+            found = sum_of(connection, "raw.orders")
+        wanted = place.template.expected.after("orders", count)
+        if found != wanted:
+            outcome.problems.append(f"raw.orders has {found.rows} rows; the model has {wanted.rows}")
+        outcome.problems += oracle.leftover_problems(place)
+    return outcome
+
+
 READERS = ("directly", "prepared", "through a function", "at REPEATABLE READ")
 
 
