@@ -94,7 +94,7 @@ MUTANTS: tuple[Mutant, ...] = (
         changes=(
             (
                 PG + "leader.py",
-                "            lease.require_fence(connection, pipeline=held.pipeline, fence=held.fence)\n",
+                "            leases.require_fence(connection, pipeline=held.pipeline, fence=held.fence)\n",
                 "",
             ),
         ),
