@@ -255,7 +255,10 @@ def schema_exists(connection: PgConnection, schema: str) -> bool:
 
 
 def installed_version(connection: PgConnection) -> int | None:
-    """The ledger's version; None where there is none. Raises DestinationError for one that is newer than ours."""
+    """The ledger's version; None where there is none.
+
+    Raises DestinationError for one that is newer than ours, and for one that is damaged (E11).
+    """
     found = connection.execute(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = %s AND c.relname = %s)",
@@ -265,7 +268,13 @@ def installed_version(connection: PgConnection) -> int | None:
         return None
     row = connection.execute("SELECT max(version) FROM _rapidbyte.ledger").fetchone()
     version: int | None = row[0] if row else None
-    if version is not None and version > VERSION:
+    if version is None or version < 1:
+        raise DestinationError(
+            f"the ledger in schema {SCHEMA} is damaged: its table `ledger` does not say its version",
+            code="ledger_damaged",
+            hint="restore the schema from a backup; dropping it forgets every cursor and every load",
+        )
+    if version > VERSION:
         raise DestinationError(
             f"the ledger in schema {SCHEMA} has version {version}; this rapidbyte knows version {VERSION}",
             code="ledger_newer",
