@@ -350,6 +350,26 @@ def swallowed_errors(package: Package) -> list[str]:
     ]
 
 
+NETWORK = ("http", "urllib.request", "urllib.error", "ftplib", "smtplib", "poplib", "imaplib", "xmlrpc", "asyncio")
+"""Of the standard library, what speaks to others."""
+
+
+def network_access(package: Package) -> list[str]:
+    """Whatever could reach anybody but the two servers, which libpq alone speaks to (G15)."""
+    found: list[str] = []
+    for path, tree in package.trees.items():
+        for node in nodes(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            for name in names:
+                if any(f"{name}.".startswith(f"{module}.") for module in NETWORK) or name.startswith("socket."):
+                    found.append(f"{path}:{node.lineno} imports {name}")
+            if isinstance(node, ast.Attribute) and node.attr in ("create_connection", "connect_ex", "getaddrinfo"):
+                found.append(f"{path}:{node.lineno} calls {node.attr}")
+    return found
+
+
 RULES: tuple[Rule, ...] = (
     stray_connects,
     worker_ddl,
@@ -363,4 +383,5 @@ RULES: tuple[Rule, ...] = (
     strayed_packages,
     vague_names,
     swallowed_errors,
+    network_access,
 )

@@ -56,6 +56,10 @@ BREAKS: list[tuple[rules.Rule, str, str]] = [
     (rules.vague_names, "utils.py", ""),
     (rules.vague_names, "engine/helpers.py", ""),
     (rules.vague_names, "engine/common/__init__.py", ""),
+    (rules.network_access, "cli/run.py", "\nfrom urllib.request import urlopen\n"),
+    (rules.network_access, "cli/run.py", "\nimport http.client\n"),
+    (rules.network_access, "cli/run.py", "\nfrom socket import create_connection\n"),
+    (rules.network_access, "wiring.py", "\nX = socket.create_connection\n"),
     (rules.swallowed_errors, "pg/session.py", "\ntry:\n    X = 1\nexcept OSError:\n    pass\n"),
 ]
 

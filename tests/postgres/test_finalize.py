@@ -109,7 +109,7 @@ def test_generated_and_identity_columns_become_plain_in_a_created_target(destina
 
 
 def test_the_sources_indexes_are_copied_where_asked_for(destination_db: str) -> None:
-    """`indexes: source`; a name that is taken gives way to one that the server chooses."""
+    """`indexes: source`; a name that is taken gives way to one that the server chooses (F9)."""
     run(
         destination_db,
         ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.taken (); CREATE INDEX taken ON app.orders (note);"
@@ -520,7 +520,7 @@ def proxied(dsn: str) -> Iterator[Proxy]:
 
 
 def test_a_commit_whose_answer_is_lost_is_looked_up_and_found_published(destination_db: str) -> None:
-    """The rows are there once, the report is that of a publish."""
+    """The rows are there once, the report is that of a publish (C4)."""
     run(destination_db, ORDERS)
     with proxied(destination_db) as proxy, lead(proxy.dsn, "orders") as load:
         contract = load.prepare()
@@ -533,7 +533,7 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_and_found_published(destinat
 
 
 def test_a_commit_that_never_arrived_is_looked_up_and_may_be_repeated(destination_db: str) -> None:
-    """Nothing is published, the engine is told to try again, and the second time it is published."""
+    """Nothing is published, the engine is told to try again, and the second time it is published (C4)."""
     run(destination_db, ORDERS)
     with proxied(destination_db) as proxy, lead(proxy.dsn, "orders") as load:
         contract = load.prepare()

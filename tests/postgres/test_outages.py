@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,14 +16,16 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+import rapidbyte
 from rapidbyte.destinations.postgres import leader
 from rapidbyte.model import ServerFacts
 from rapidbyte.pg.session import server_facts
+from rapidbyte.result import RunResult
 from rapidbyte.sources.postgres import source as postgres_source
 from rapidbyte.spec import PipelineSpec, PostgresSourceSpec
 from tests.kit.server import ServerLog
 from tests.postgres.leading import rows_of, run
-from tests.postgres.loading import pipeline, refused
+from tests.postgres.loading import loaded, pipeline, refused
 
 Connect = Callable[..., psycopg.Connection]
 ENDS = [("source", 3), ("destination", 4)]
@@ -221,3 +223,47 @@ def test_a_thread_that_fails_ends_the_others_and_publishes_nothing(
         admin = connect(dsn)
         while admin.execute(f"{sessions} AND application_name LIKE 'rapidbyte %'").fetchone() != (0,):  # type: ignore[arg-type]
             pass
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+def test_a_publish_that_lost_to_another_transaction_is_tried_again(
+    sqlstate: str, source_db: str, destination_db: str
+) -> None:
+    """C9: a deadlock or a serialization failure, by a trigger that fails once; the rows are there once."""
+    run(source_db, "CREATE TABLE t AS SELECT i FROM generate_series(1, 100) i")
+    run(
+        destination_db,
+        "CREATE SCHEMA raw; CREATE TABLE raw.t (i int); CREATE SEQUENCE raw.tries;"
+        "CREATE FUNCTION raw.lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF nextval('raw.tries') = 1 THEN RAISE 'lost' USING ERRCODE = '{sqlstate}'; END IF; RETURN NULL; END $$;"
+        "CREATE TRIGGER lose AFTER INSERT ON raw.t FOR EACH STATEMENT EXECUTE FUNCTION raw.lose()",
+    )
+    assert loaded(pipeline(source_db, destination_db, "t", write_mode="append")).retry_count == 1
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.t") == [(100,)]
+
+
+def test_a_transaction_that_locks_in_the_other_order_ends_and_so_does_the_run(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """C9: `publish: together` has one table and waits for the other; who has that one asks for the first."""
+    tables = (
+        "CREATE TABLE {0}a (i int); CREATE TABLE {0}b (i int); INSERT INTO {0}a VALUES (1); INSERT INTO {0}b VALUES (1)"
+    )
+    run(source_db, tables.format(""))
+    run(destination_db, "CREATE SCHEMA raw;" + tables.format("raw."))
+    other, watcher = connect(destination_db), connect(destination_db)
+    other.execute("BEGIN; LOCK TABLE raw.b")
+    results: list[RunResult] = []
+    spec = pipeline(source_db, destination_db, "a", "b", write_mode="append", publish_together=True)
+    run_of = threading.Thread(target=lambda: results.append(rapidbyte.run(spec)))
+    run_of.start()
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'raw.b'::regclass"
+    while watcher.execute(waits).fetchone() == (0,):
+        pass
+    with suppress(psycopg.errors.DeadlockDetected):
+        other.execute("LOCK TABLE raw.a")
+    other.execute("ROLLBACK")
+    run_of.join(120)
+    assert [(result.status, result.error) for result in results] == [("succeeded", None)]
+    for table in ("a", "b"):
+        assert rows_of(destination_db, f"SELECT count(*) FROM raw.{table}") == [(2,)]

@@ -51,7 +51,7 @@ NEW = "VALUES (1, 'new', 2.5, timestamptz '2020-01-01'), (2, 'two', 3, NULL)"
 
 
 def test_all_that_can_be_carried_is_as_before(destination_db: str, make_role: Callable[..., str]) -> None:
-    """Indexes, keys, checks, defaults, comments, owner, grants, storage parameters, column settings: no difference."""
+    """Indexes, keys, checks, defaults, comments, owner, grants, storage parameters, column settings (D10)."""
     owner, reader, clerk = make_role("NOLOGIN"), make_role("NOLOGIN"), make_role("NOLOGIN")
     run(destination_db, SOURCE)
     run(destination_db, LADEN)
@@ -175,7 +175,7 @@ ATTACHMENTS = {
 def test_what_cannot_be_carried_stays_because_the_rows_are_replaced_in_place(
     attachment: str, destination_db: str
 ) -> None:
-    """With any of these attached the method is in_place, and everything is as before."""
+    """With any of these attached the method is in_place, and everything is as before (D9, D10)."""
     run(destination_db, SOURCE)
     run(destination_db, LADEN)
     run(destination_db, ATTACHMENTS[attachment])
@@ -212,7 +212,7 @@ def test_grants_of_others_than_the_owner_stay(destination_db: str, make_role: Ca
 
 
 def test_what_is_attached_while_the_load_is_under_way_stays(destination_db: str) -> None:
-    """A view made between prepare and publish turns the swap into in_place."""
+    """A view made between prepare and publish turns the swap into in_place, and shows the new rows (D9)."""
     run(destination_db, SOURCE)
     run(destination_db, LADEN)
     with lead(destination_db, "t", write_mode="replace") as load:
@@ -240,7 +240,7 @@ def test_a_reader_keeps_the_swap_out_and_not_other_readers(destination_db: str) 
 
 
 def test_a_swap_waits_for_a_reader_to_end(destination_db: str) -> None:
-    """Within publish_timeout the lock is asked for again and again; other readers pass meanwhile."""
+    """Within publish_timeout the lock is asked for again and again; other readers pass meanwhile (C7)."""
     run(destination_db, SOURCE)
     run(destination_db, LADEN)
     with psycopg.connect(destination_db) as reader, lead(destination_db, "t", write_mode="replace") as load:

@@ -292,7 +292,7 @@ def test_a_look_waits_for_a_lock_so_long_and_says_who_has_it(ends: Ends, monkeyp
 
 
 def test_publish_timeout_bounds_all_waiting(ends: Ends) -> None:
-    """A writer who stays keeps swap and in_place out: both give up within publish_timeout (D15)."""
+    """A writer who stays keeps swap and in_place out: both give up within publish_timeout (D15, C7)."""
     destination = replace(ends.spec.destination, publish_timeout_seconds=1.0)
     hook = at_phase("finalize", ends.destination, "BEGIN; LOCK TABLE raw.t IN ROW EXCLUSIVE MODE")
     result = rapidbyte.run(replace(ends.spec, destination=destination), observe=hook)
