@@ -267,3 +267,27 @@ def test_a_transaction_that_locks_in_the_other_order_ends_and_so_does_the_run(
     assert [(result.status, result.error) for result in results] == [("succeeded", None)]
     for table in ("a", "b"):
         assert rows_of(destination_db, f"SELECT count(*) FROM raw.{table}") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "code", "word"),
+    [("53100", "disk_full", "space"), ("53400", "configuration_limit", ""), ("53200", "server_out_of_resources", "")],
+)
+def test_a_server_that_has_no_room_is_not_asked_again(
+    sqlstate: str, code: str, word: str, source_db: str, destination_db: str
+) -> None:
+    """C10: exit 4 after one try, and our own stage, which takes room, is dropped; the rows from before stay."""
+    run(source_db, "CREATE TABLE t AS SELECT i FROM generate_series(1, 100) i")
+    run(
+        destination_db,
+        "CREATE SCHEMA raw; CREATE TABLE raw.t (i int); INSERT INTO raw.t VALUES (0); CREATE SEQUENCE raw.tries;"
+        "CREATE FUNCTION raw.full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('raw.tries');"
+        f" RAISE 'no room' USING ERRCODE = '{sqlstate}'; END $$;"
+        "CREATE TRIGGER full_up AFTER INSERT ON raw.t FOR EACH STATEMENT EXECUTE FUNCTION raw.full()",
+    )
+    _, error = refused(pipeline(source_db, destination_db, "t", write_mode="append"), 4, code)
+    assert word in (error.hint or "")
+    assert rows_of(destination_db, "SELECT last_value, is_called FROM raw.tries") == [(1, True)]
+    assert rows_of(destination_db, "TABLE raw.t") == [(0,)]
+    left = "SELECT count(*) FROM pg_class WHERE relname LIKE '\\_rb\\_%'"
+    assert rows_of(destination_db, left) == [(0,)]

@@ -299,3 +299,46 @@ def test_a_file_that_names_its_nothing_keeps_empty_texts(tmp_path: Path, destina
     (tmp_path / "t.csv").write_text("i\tv\n1\t\n2\t\\N\n3\tNULL\n")
     loaded(tabbed(pipeline(tmp_path / "t.csv", destination_db, "t")))
     assert rows_of(destination_db, "SELECT v FROM raw.t ORDER BY i") == [("",), (None,), ("NULL",)]
+
+
+def test_a_nul_within_a_text_is_refused_with_its_column(tmp_path: Path, destination_db: str) -> None:
+    """B1: from CSV and Parquet, as text and within jsonb; never stripped, and nothing is published."""
+    (tmp_path / "t.csv").write_bytes(b"i,v\n1,ok\n2,a\x00b\n")
+    pq.write_table(pa.table({"i": [1, 2], "v": ["ok", "a\x00b"]}), tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        _, error = refused(pipeline(tmp_path / name, destination_db, "t"), 5, "value_does_not_fit")
+        assert (error.sqlstate, error.line is not None) == ("22021", True), error
+    (tmp_path / "j.csv").write_text('i,v\n1,"{""a"": ""\\u0000""}"\n')
+    declared = StreamSpec(name="j", types=(("v", "jsonb"),))
+    _, error = refused(pipeline(tmp_path / "j.csv", destination_db, declared), 5, "value_does_not_fit")
+    assert (error.sqlstate, error.column) == ("22P05", "v")
+    gone = "SELECT to_regclass('raw.t') IS NULL, to_regclass('raw.j') IS NULL"
+    assert rows_of(destination_db, gone) == [(True, True)]
+
+
+FAR = [
+    ("timestamp", "infinity"), ("timestamp", "-infinity"), ("timestamptz", "infinity"), ("timestamptz", "-infinity"),
+    ("date", "infinity"), ("date", "-infinity"), ("date", "4713-01-01 BC"), ("date", "5874897-12-31"),
+    ("timestamp", "294276-12-31 23:59:59.999999"), ("timestamp", "4713-01-01 00:00:00 BC"),
+    ("timestamptz", "15000-01-01 00:00:00+00"), ("time", "24:00:00"), ("timetz", "24:00:00+15:59"),
+    ("daterange", "[-infinity,infinity]"), ("tstzrange", "(,infinity)"), ("interval", "-178000000 years"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_times_that_no_python_has_arrive(source_db: str, destination_db: str, wire: str) -> None:
+    """B4, B5: infinite, before Christ, far beyond 9999, the 24th hour; a month stays a month. -infinity comes first."""
+    columns = ", ".join(f"c{number} {kind}" for number, (kind, _) in enumerate(FAR))
+    values = ", ".join(f"'{value}'" for _, value in FAR)
+    run(
+        source_db,
+        f"CREATE TABLE t (i int, {columns}, m interval, extra {WIRES[wire]});"
+        f"INSERT INTO t VALUES (1, {values}, '1 mon'), (2, {values}, '1 year -1 mon 30 days')",
+    )
+    assert loaded(pipeline(source_db, destination_db, "t")).streams[0].wire == wire
+    shown = ", ".join(f"c{number}::text" for number in range(len(FAR)))
+    assert same_rows(source_db, destination_db, f"i, {shown}, m::text, interval_send(m)")
+    assert rows_of(destination_db, "SELECT isfinite(c0), isfinite(c1), c4::text FROM raw.t LIMIT 1")[0][:2] == (
+        False,
+        False,
+    )

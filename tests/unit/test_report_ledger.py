@@ -47,7 +47,7 @@ def state(*, connected: bool) -> PipelineState:
 
 
 def test_runs_are_one_line_each() -> None:
-    """Streams that did not succeed are named; control characters are escaped; a run under way has no end (G9)."""
+    """Streams that did not succeed are named; control characters are escaped; a run under way has no end (G11)."""
     assert runs_text((run(), run("running", lasted_s=None))).splitlines() == [
         "run-1  shop  2024-05-06 12:00:00     1m05s  succeeded  exit  0  2 streams: b\\x1b failed",
         "run-1  shop  2024-05-06 12:00:00         -  running    exit  -  2 streams: b\\x1b failed",

@@ -106,7 +106,7 @@ def test_a_try_that_succeeds_is_counted_and_its_time_is_measured() -> None:
 
 
 def test_a_permanent_failure_is_not_tried_again() -> None:
-    """C6, C10: a timeout would fire again, a full disk stays full."""
+    """Once: a timeout would fire again, a full disk stays full; which ones are, the table above says (C6)."""
     tries: list[int] = []
     with pytest.raises(SourceError):
         run_partition(job(Script(failure=SourceError("x", code="x")), RetryPolicy(), tries), lambda: False)
