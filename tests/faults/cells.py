@@ -67,24 +67,23 @@ def all_cells(passings: Passings, seed: int) -> list[Cell]:
 
 
 def slice_cells(passings: Passings, seed: int, per_point: int) -> list[Cell]:
-    """`per_point` cells a failpoint and mode, actions and occurrences taken in turn, so that every pair comes up."""
+    """`per_point` cells a failpoint; modes, workers, actions and occurrences are taken in turn, other ones by seed."""
     dice = random.Random(seed)
     cells: list[Cell] = []
-    modes = sorted({mode for mode, _ in passings})
-    for point_number, point in enumerate(FAILPOINTS):
-        for mode_number, mode in enumerate(modes):
-            for turn in range(per_point):
-                step = point_number + mode_number + turn + seed
-                workers = sorted(count for other, count in passings if other == mode)
-                passed = passings[mode, workers[step % len(workers)]]
-                usable = [action for action in ACTIONS if action != "fail" or point not in NO_REFUSAL]
-                action = usable[(step + turn) % len(usable)]
-                names = [name for name in OCCURRENCES if _blow(point, action, name, passed)]
-                if names:
-                    blow = _blow(point, action, names[(step + mode_number) % len(names)], passed)
-                    assert blow is not None
-                    second = _second(dice, passed)
-                    cells.append(Cell(mode=mode, workers=workers[step % len(workers)], first=blow, second=second))
+    for number, point in enumerate(FAILPOINTS):
+        modes = sorted({mode for (mode, _), passed in passings.items() if passed.get(point)})
+        for turn in range(per_point if modes else 0):
+            step = seed + number + turn
+            mode = modes[(seed + number * per_point + turn) % len(modes)]
+            workers = sorted(count for other, count in passings if other == mode)
+            count = workers[(step + turn // 2) % len(workers)]
+            passed = passings[mode, count]
+            usable = [action for action in ACTIONS if _blow(point, action, "first", passed)]
+            action = usable[(number + turn * 2 + seed) % len(usable)]
+            names = [name for name in OCCURRENCES if _blow(point, action, name, passed)]
+            blow = _blow(point, action, names[step % len(names)], passed)
+            assert blow is not None
+            cells.append(Cell(mode=mode, workers=count, first=blow, second=_second(dice, passed)))
     return cells
 
 

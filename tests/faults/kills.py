@@ -21,11 +21,11 @@ WORKERS = 2
 BACK_SECONDS = 40.0
 
 
-def median_seconds(lane: Lane, mode: str, *, as_users_do: bool) -> float:
-    """Of three undisturbed runs."""
+def median_seconds(lane: Lane, mode: str, *, runs: int, as_users_do: bool = False) -> float:
+    """Of so many undisturbed runs."""
     taken: list[float] = []
     launcher = Processes(lane.package) if as_users_do else lane.launcher
-    for _ in range(3):
+    for _ in range(runs):
         with lane.cell(mode) as place:
             started = time.monotonic()
             assert place.start(workers=WORKERS, launcher=launcher).wait() == 0
@@ -46,6 +46,8 @@ def kill_run(lane: Lane, mode: str, after_s: float, *, as_users_do: bool) -> Out
 def kill_backend(lane: Lane, mode: str, after_s: float, seed: int) -> Outcome:
     """One of the run's backends is killed at that moment: the server recovers, and empties what is unlogged."""
 
+    dice = random.Random(f"{seed} {after_s}")
+
     def blow(place: Place, attempt: Attempt) -> None:
         if attempt.ended(after_s):
             return
@@ -55,9 +57,9 @@ def kill_backend(lane: Lane, mode: str, after_s: float, seed: int) -> Outcome:
             ).fetchall()
         if pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(random.Random(seed).choice(pids)[0], signal.SIGKILL)
+                os.kill(dice.choice(pids)[0], signal.SIGKILL)
 
-    return _broken(lane, mode, blow, elsewhere=seed % 2 == 0)
+    return _broken(lane, mode, blow, elsewhere=dice.random() < 0.5)
 
 
 def crash_at(lane: Lane, mode: str, point: str) -> Outcome:

@@ -93,9 +93,9 @@ MUTANTS: tuple[Mutant, ...] = (
         hazard="D3",
         changes=(
             (
-                PG + "leader.py",
-                "            leases.require_fence(connection, pipeline=held.pipeline, fence=held.fence)\n",
-                "",
+                PG + "leases.py",
+                "    if row is not None and row[0] == fence:\n        return\n",
+                "    if row is not None:\n        return\n",
             ),
         ),
         checks=(lambda lane: kills.freeze(lane, "replace-swap", "join.all_done"),),

@@ -17,6 +17,8 @@ from tests.faults.proxy import Cut, How
 from tests.faults.sweep import Outcome
 
 WORKERS = (1, 4)
+SLICE_CELLS = 3
+"""Of each failpoint, in the slice of every commit."""
 CRASH_POINTS = ("join.all_done", "ddl.committed", "w.commit_acked", "pub.begin", "pub.inserted", "pub.acked")
 FREEZE_POINTS = ("join.all_done", "ddl.committed", "w.copy_mid", "pub.begin")
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -25,7 +27,7 @@ HOWS: tuple[How, ...] = get_args(How)
 
 def _sweep(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
     passings = sweep.learn(lanes, tuple(modes), WORKERS)
-    chosen = cells.all_cells(passings, seed) if full else cells.slice_cells(passings, seed, 1)
+    chosen = cells.all_cells(passings, seed) if full else cells.slice_cells(passings, seed, SLICE_CELLS)
 
     def task(cell: Cell) -> Task:
         return Task(part="P1", kind=cell.mode, document=cell.document(), run=lambda lane: sweep.run_cell(lane, cell))
@@ -49,7 +51,7 @@ class Counts:
 
 
 SLICE = Counts(
-    kills=6, kills_as_users=1, backends=1, stops=1, offsets=2, acknowledgements=2, together=2, schemas=2, replaces=5
+    kills=2, kills_as_users=1, backends=1, stops=1, offsets=1, acknowledgements=1, together=1, schemas=1, replaces=4
 )
 FULL = Counts(
     kills=400,
@@ -68,29 +70,32 @@ FULL = Counts(
 def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
     counts, dice = FULL if full else SLICE, random.Random(seed)
     tasks: list[Task] = []
-    for mode in modes:
-        usual = kills.median_seconds(lanes[0], mode, as_users_do=False)
-        slow = kills.median_seconds(lanes[0], mode, as_users_do=True) if counts.kills_as_users else 0.0
+    start_s = 0.0  # what the start of an interpreter adds
+    for order, mode in enumerate(modes):
+        usual = kills.median_seconds(lanes[0], mode, runs=3 if full else 1)
+        if order == 0:
+            start_s = kills.median_seconds(lanes[0], mode, runs=2, as_users_do=True) - usual
 
         def at(seconds: float = usual) -> float:
             return round(dice.uniform(0, 1.3 * seconds), 4)
 
         kinds: list[tuple[str, int, float, Callable[..., Outcome]]] = [
             ("SIGKILL of a run", counts.kills, usual, partial(kills.kill_run, as_users_do=False)),
-            ("SIGKILL of a command", counts.kills_as_users, slow, partial(kills.kill_run, as_users_do=True)),
+            ("SIGKILL of a command", counts.kills_as_users, usual + start_s, partial(kills.kill_run, as_users_do=True)),
             ("SIGKILL of a backend", counts.backends, usual, partial(kills.kill_backend, seed=seed)),
             ("immediate stop of the server", counts.stops, usual, kills.stop_at_once),
         ]
-        for kind, count, seconds, act in kinds:
-            for moment in [at(seconds) for _ in range(count)]:
+        for turn, (kind, count, seconds, act) in enumerate(kinds):
+            rare = not full and count == 1 and (order + turn) % 3  # each mode has one of the rarer kinds
+            for moment in [at(seconds) for _ in range(0 if rare else count)]:
                 document = {"mode": mode, "kind": kind, "after_s": moment}
                 run = partial(_at, act=act, mode=mode, moment=moment)
                 tasks.append(Task(part="P2", kind=f"{kind}, {mode}", document=document, run=run))
-        for point in CRASH_POINTS if full else CRASH_POINTS[len(tasks) % len(CRASH_POINTS) :][:2]:
+        for point in CRASH_POINTS if full else CRASH_POINTS[len(tasks) % len(CRASH_POINTS) :][:1]:
             document = {"mode": mode, "kind": "crash", "at": point}
             run = partial(_crash, mode=mode, point=point)
             tasks.append(Task(part="P2", kind=f"crash at a failpoint, {mode}", document=document, run=run))
-        for point in FREEZE_POINTS if full else FREEZE_POINTS[len(tasks) % len(FREEZE_POINTS) :][:2]:
+        for point in FREEZE_POINTS if full else FREEZE_POINTS[len(tasks) % len(FREEZE_POINTS) :][:1]:
             document = {"mode": mode, "kind": "frozen past its lease", "at": point}
             run = partial(_freeze, mode=mode, point=point)
             tasks.append(Task(part="P2", kind=f"frozen past its lease, {mode}", document=document, run=run))
