@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -251,6 +252,9 @@ def published(connection: psycopg.Connection) -> dict[str, int]:
 def open_lane(package: Path = ROOT, *, modes: Iterator[str] | tuple[str, ...] = ()) -> Generator[Lane]:
     """A lane with a server of its own, in memory where there is room. Nothing of it is left afterwards."""
     folder = make_folder()
+    atexit.register(
+        shutil.rmtree, folder, ignore_errors=True
+    )  # the embedded server's package writes at exit, before us
     folder.chmod(0o711)
     before = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith(("PG", "RAPIDBYTE_TEST_"))}
     os.environ.setdefault("XDG_CACHE_HOME", str(folder / "cache"))

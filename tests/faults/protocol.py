@@ -50,7 +50,7 @@ class Runner:
                 if self._one(lane, task).problems:
                     failed.set()
 
-        threads = [threading.Thread(target=work, args=(lane,)) for lane in lanes]
+        threads = [threading.Thread(target=work, args=(lane,), daemon=True) for lane in lanes]
         for thread in threads:
             thread.start()
         for thread in threads:
