@@ -55,7 +55,7 @@ def test_progress_is_live_and_leaves_the_summary(pipeline: str) -> None:
     """While a partition waits, its stream and the phase are on the screen; in the end only the summary is."""
     child = spawn("run", pipeline, "--workers", "1", scripts='{("orders", 1): Script(before=gate)}')
     child.expect(r"1 rows")
-    child.expect(r"load \d")
+    child.expect(r"run \S+( s)?, load, ")
     child.sendline("go")
     code, rest = finish(child)
     text = COLOUR.sub("", rest)
