@@ -47,11 +47,15 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRange:
-    """One file, or a half-open range of its row groups (Parquet)."""
+    """One file, or a half-open range of its row groups (Parquet), record batches (Arrow) or bytes (text)."""
 
     path: str
     low_group: int | None = None
     high_group: int | None = None
+    low_byte: int | None = None
+    """Where a line begins."""
+    high_byte: int | None = None
+    """None: the file's end."""
     fingerprint: str | None = None
     """Tells the file from a later one of the same name."""
 

@@ -18,7 +18,8 @@ ReplaceStrategy = Literal["auto", "swap", "in_place"]
 OnDuplicateKey = Literal["fail", "any"]
 FilePath = str | tuple[str, ...]
 """A file, a glob or a folder; or several of them."""
-FileFormat = Literal["csv", "parquet"]
+AddedColumn = Literal["_file", "_line", "_loaded_at", "_run_id"]
+FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
 NewColumnPolicy = Literal["add", "ignore", "fail"]
 RemovedColumnPolicy = Literal["ignore", "fail"]
 TypeChangePolicy = Literal["coerce", "fail", "null"]
@@ -126,6 +127,12 @@ class StreamSpec:
     indexes: Literal["none", "source"] = "none"
     types: tuple[tuple[str, str], ...] = ()
     """Declared types of a file's columns: (column, PostgreSQL type)."""
+    infers_fully: bool = False
+    """`infer: full`: types come from all rows of the files, not from the first ones."""
+    flatten: bool = False
+    """Members of nested objects are columns of their own, called `outer_inner`."""
+    added_columns: tuple[AddedColumn, ...] = ()
+    """Columns that say where a row comes from, after the files' own."""
     cursor_field: str | None = None
     """Column that says how far an increment has come. Given for every incremental stream."""
     tie_breaker_field: str | None = None
@@ -158,6 +165,9 @@ class FilesSourceSpec:
     """None: an unquoted empty field is NULL, as in PostgreSQL's csv."""
     encoding: str | None = None
     skip: int = 0
+    decimal_comma: bool = False
+    date_formats: tuple[str, ...] = ()
+    """As `%d.%m.%Y`."""
     shows_values: bool = False
     """`--show-row-values`: a reason may quote a value."""
 

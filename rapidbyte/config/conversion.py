@@ -62,7 +62,7 @@ def _source(source: PostgresSource | FilesSource, folder: Path) -> PostgresSourc
 def _files(config: FilesSourceKeys, folder: Path) -> FilesSourceSpec:
     return FilesSourceSpec(
         path=config.path,
-        format=config.format if config.format in ("csv", "parquet") else None,
+        format=config.format,
         base_dir=str(folder),
         delimiter=config.delimiter,
         quote=config.quote,
@@ -71,6 +71,8 @@ def _files(config: FilesSourceKeys, folder: Path) -> FilesSourceSpec:
         null_strings=config.null_strings,
         encoding=config.encoding,
         skip=config.skip,
+        decimal_comma=config.decimal_comma,
+        date_formats=config.date_formats or (),
     )
 
 
@@ -120,6 +122,8 @@ def _stream(stream: PostgresStream | FilesStream) -> StreamSpec:
         allow_lossy=stream.allow_lossy,
         indexes=stream.indexes if is_table else "none",
         types=() if is_table else stream.types,
+        infers_fully=not is_table and stream.infer == "full",
+        flatten=not is_table and stream.flatten,
         cursor_field=stream.cursor_field,
         tie_breaker_field=stream.tie_breaker_field,
         null_cursor=stream.null_cursor,

@@ -110,7 +110,7 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Character = Annotated[RawText, AfterValidator(_one_character)]
 SomeNames = Annotated[Names, AfterValidator(_some)]
-FormatWord = Annotated[Literal["csv", "parquet", "ndjson", "arrow"], Word, AfterValidator(not_yet("ndjson", "arrow"))]
+FormatWord = Annotated[Literal["csv", "ndjson", "parquet", "arrow"], Word]
 ColumnTypes = Annotated[
     tuple[tuple[str, str], ...],
     PlainValidator(_type_names),
@@ -201,7 +201,7 @@ class FilesSourceKeys(Section, frozen=True):
         "too), or a list of these; relative to the pipeline file. A stream's own path wins.",
     )
     format: FormatWord | None = Field(
-        default=None, description="Default: guessed from the name. ndjson and arrow are not available in this version."
+        default=None, description="Default: guessed from the name. `arrow` is Arrow IPC, as file or stream."
     )
     delimiter: Character | None = Field(
         default=None, description="CSV: what parts two fields. Default: read off the header."
@@ -214,8 +214,16 @@ class FilesSourceKeys(Section, frozen=True):
     null_strings: Texts | None = Field(
         default=None, description="CSV: texts that mean NULL. Default: an unquoted empty field, as in PostgreSQL's csv."
     )
-    encoding: Text | None = Field(default=None, description="CSV: character encoding. Default: utf-8.")
+    encoding: Text | None = Field(default=None, description="CSV and NDJSON: character encoding. Default: utf-8.")
     skip: Count = Field(default=0, description="CSV: lines to skip before the header.")
+    decimal_comma: Flag = Field(
+        default=False, description="CSV: numbers have a comma before their decimals, as 3,14, and no point."
+    )
+    date_formats: Texts | None = Field(
+        default=None,
+        description="CSV: how dates and times are written, as `%d.%m.%Y`; the first that fits counts. ISO 8601 always "
+        "does.",
+    )
 
 
 class StreamKeys(Section, frozen=True):
@@ -262,9 +270,6 @@ class StreamKeys(Section, frozen=True):
         description="Two rows of one key in an upsert, of which no cursor is the greater: the load fails, or `any` of "
         "them is taken.",
     )
-    infer: Annotated[Text, AfterValidator(only())] | None = Field(
-        default=None, description=f"How types of a file's columns are inferred. {NOT_YET}"
-    )
 
 
 class PostgresStream(StreamKeys, frozen=True):
@@ -296,6 +301,16 @@ class FilesStream(StreamKeys, frozen=True):
         description="As `source.config.path`. Default: of that, the file called like the stream, else all.",
     )
     types: ColumnTypes = Field(default=(), description="PostgreSQL types of columns, instead of the inferred ones.")
+    infer: Annotated[Literal["sample", "full"], Word] = Field(
+        default="sample",
+        description="What types of CSV and NDJSON are inferred from: their first rows, or (`full`) all rows, which "
+        "reads the files twice.",
+    )
+    flatten: Flag = Field(
+        default=False,
+        description="Members of nested objects and structs become columns of their own, called `outer_inner`, instead "
+        "of one jsonb.",
+    )
 
 
 class Network(Section, frozen=True):

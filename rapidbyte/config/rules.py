@@ -170,14 +170,28 @@ def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path
         yield Finding(path=(*path, "path"), message="remote files are not available in this version")
 
 
+_CSV_OPTIONS = (
+    "delimiter",
+    "quote",
+    "escape",
+    "header",
+    "null_strings",
+    "encoding",
+    "skip",
+    "decimal_comma",
+    "date_formats",
+)
+
+
 def _file_options(config: FilesSourceKeys) -> Iterator[Finding]:
     if any(map(_REMOTE.match, paths_of(config.path))):
         yield Finding(path=("source", "config", "path"), message="remote files are not available in this version")
-    if config.format != "parquet":
+    if config.format in (None, "csv"):
         return
-    for key in ("delimiter", "quote", "escape", "header", "null_strings", "encoding", "skip"):
-        if key in config.model_fields_set:
-            yield Finding(path=("source", "config", key), message=f"`{key}` is an option of csv, not of parquet")
+    for key in _CSV_OPTIONS:
+        if key in config.model_fields_set and (key, config.format) != ("encoding", "ndjson"):
+            message = f"`{key}` is an option of csv, not of {config.format}"
+            yield Finding(path=("source", "config", key), message=message)
 
 
 def _connector(connector: Connector, path: Path, environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -95,7 +95,15 @@ def increment_case(postgres_case: Case) -> Case:
     return replace(postgres_case, spec=StreamSpec(name="numbers", sync_mode="incremental", cursor_field="id"))
 
 
-@pytest.fixture(params=["postgres", "increment", "csv", "parquet"])
+@pytest.fixture
+def ndjson_case(tmp_path: Path) -> Case:
+    (tmp_path / "numbers.ndjson").write_text(
+        "".join(f'{{"id": {i}, "pad": "{"x" * 600}"}}\n' for i in range(1, ROWS + 1))
+    )
+    return files_case(tmp_path, "numbers.ndjson")
+
+
+@pytest.fixture(params=["postgres", "increment", "csv", "parquet", "ndjson"])
 def case(request: pytest.FixtureRequest) -> Case:
     return request.getfixturevalue(f"{request.param}_case")
 

@@ -109,7 +109,8 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture
 def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few hundred rows are looked at, in small blocks, so that a late row need not be a millionth."""
-    monkeypatch.setattr("rapidbyte.sources.files.describe.SAMPLE_BYTES", 1 << 12)
+    monkeypatch.setattr("rapidbyte.sources.files.sample.SAMPLE_BYTES", 1 << 12)
+    monkeypatch.setattr("rapidbyte.sources.files.sample.BLOCK_BYTES", 1 << 12)
     monkeypatch.setattr("rapidbyte.sources.files.describe.BLOCK_BYTES", 1 << 12)
 
 
@@ -297,7 +298,6 @@ def faults(folder: Folder) -> dict[str, tuple[type[RapidbyteError], str]]:
         "types-*.parquet": (SourceError, "schemas_differ"),
         "short.csv": (DataError, "row_malformed"),
         "a.dat": (ConfigError, "format_unknown"),
-        "a.ndjson": (ConfigError, "format_unsupported"),
         "a.csv.bz2": (ConfigError, "compression_unsupported"),
         "a.parquet.gz": (ConfigError, "compression_unsupported"),
         "kinds-*": (ConfigError, "formats_mixed"),
@@ -354,7 +354,7 @@ def test_a_file_that_changes_is_a_source_error(folder: Folder) -> None:
     (shape,) = source.describe((StreamSpec(name="s", path="a.csv"),))
     plan = plan_of(shape)
     with source.snapshot((plan,)) as snapshot:
-        (partition,) = snapshot.partitions(plan, 1)
+        (partition,) = snapshot.partitions(plan, 1 << 30)
         read = snapshot.reader(plan, run_plan(plan))
         with read(partition, lambda: False, 0) as blocks:
             arriving = iter(blocks)
@@ -378,7 +378,7 @@ def test_reading_stops_when_told(folder: Folder) -> None:
     source = folder.source()
     plan = plan_of(source.describe((StreamSpec(name="s", path="a.csv"),))[0])
     with source.snapshot((plan,)) as snapshot:
-        (partition,) = snapshot.partitions(plan, 1)
+        (partition,) = snapshot.partitions(plan, 1 << 30)
         answers = iter([False] * 9)
         with (
             pytest.raises(CancelledError),
@@ -582,7 +582,7 @@ def test_a_folder_without_suitable_files_says_what_it_holds(folder: Folder) -> N
     home = folder.path / "data"
     assert raised.value.message == f"folder {home} holds no csv file"
     assert raised.value.hint == f"it holds README.md; {home}/** takes the folders below it, too"
-    with pytest.raises(SourceError, match="holds no csv or parquet file"):
+    with pytest.raises(SourceError, match="holds no csv, ndjson, parquet or arrow file"):
         folder.shape("data/deep/**")
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import ConfigError, DataError, SourceError
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.paths import DataFile, is_tab_separated
-from rapidbyte.sources.files.text import TextBytes, check_encoding, never, text_lines
+from rapidbyte.sources.files.paths import ByteRange, DataFile, is_tab_separated
+from rapidbyte.sources.files.text import TextBytes, check_encoding, lines_before, never, text_lines
 from rapidbyte.spec import FilesSourceSpec
 
 if TYPE_CHECKING:
@@ -137,10 +137,14 @@ class Records:
         *,
         block_bytes: int,
         max_row_bytes: int,
+        part: ByteRange | None = None,
         stop: Stop = never,
     ) -> None:
         self._file = file
+        self._part = part
         self._dialect = dialect
+        self._is_later = part is not None and part.low > 0
+        self._header_rows = int(dialect.header and not self._is_later)
         self._names = names
         self._width = len(names)
         self._wanted = wanted
@@ -189,7 +193,7 @@ class Records:
 
     def _text(self) -> TextBytes:
         dialect = self._dialect
-        return TextBytes(self._file, dialect.encoding, self._stop, skip=dialect.skip)
+        return TextBytes(self._file, dialect.encoding, self._stop, skip=dialect.skip, part=self._part)
 
     def _reader(self, source: TextBytes, block_bytes: int) -> pa.RecordBatchReader:
         import pyarrow as pa
@@ -204,7 +208,7 @@ class Records:
                 use_threads=False,
                 block_size=block_bytes,
                 column_names=names,
-                skip_rows_after_names=int(dialect.header),
+                skip_rows_after_names=self._header_rows,
             ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=dialect.delimiter,
@@ -231,14 +235,15 @@ class Records:
     def lines_of(self, rows: Set[int]) -> dict[int, int]:
         """The same of several rows, in one reading; what cannot be found is left out."""
         dialect, found = self._dialect, dict[int, int]()
-        first, last = int(dialect.header), max(rows, default=-1) + int(dialect.header)
+        first, last = self._header_rows, max(rows, default=-1) + self._header_rows
+        before = lines_before(self._file, dialect.encoding, self._part) if rows else 0
         is_inside = False
         start, records = 0, 0
-        for number, line in enumerate(text_lines(self._file, dialect.encoding), 1):
-            is_empty = not line.strip("\n") and (self._width > 1 or not records)
+        for number, line in enumerate(text_lines(self._file, dialect.encoding, self._part), before + 1):
+            is_empty = not line.strip("\n") and (self._width > 1 or not (records or self._is_later))
             if records > last:
                 return found
-            if number <= dialect.skip or (is_empty and not is_inside):
+            if (number <= dialect.skip and not self._is_later) or (is_empty and not is_inside):
                 continue
             start = start if is_inside else number
             quotes = _unescaped(line, dialect).count(dialect.quote)
@@ -254,7 +259,7 @@ class Records:
     def _translated(self, message: str) -> DataError:
         """What Arrow says about a record that it cannot take, without the record's text."""
         place = re.search(r"Row #(\d+)", message)
-        row = int(place[1]) - 1 - int(self._dialect.header) if place else None
+        row = int(place[1]) - 1 - self._header_rows if place else None
         line = None if row is None else self.line_of(row)
         where = self._file.path if line is None else f"{self._file.path}, line {line}"
         column = re.search(r"In CSV column #(\d+)", message)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in, length_modifier, numeric_modifier
+from rapidbyte.sources.files.date_formats import written_as
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +35,9 @@ TRUE_TEXTS = ("t", "tr", "tru", "true", "y", "ye", "yes", "on", "1")
 FALSE_TEXTS = ("f", "fa", "fal", "fals", "false", "n", "no", "of", "off", "0")
 """What PostgreSQL reads as a boolean, in lower case."""
 
+_HAS_TIME = re.compile(r"%[HIMSTRXc]")
+"""Of a date format: it has hours, minutes or seconds."""
+
 _FIRST_DAY = -719162
 """0001-01-01. Arrow reads 0000-01-01 as well, PostgreSQL does not."""
 
@@ -49,6 +53,16 @@ class Misfit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notation:
+    """How numbers and times are written in a stream's files, where it is not as in SQL."""
+
+    decimal_comma: bool = False
+    """A comma before the decimals; a point is then no part of a number."""
+    date_formats: tuple[str, ...] = ()
+    """As `%d.%m.%Y` or `%d.%m.%Y %H:%M`: dates and times are written in one of these, or in ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """How one column's text is read."""
 
@@ -60,13 +74,18 @@ class Reading:
     """Why this type, for `discover` and `plan`."""
     misfit: Misfit | None = None
     """Of a column that became text: what kept it from another type."""
+    decimal_comma: bool = False
+    formats: tuple[str, ...] = ()
+    """In one of these a date or time is written; in ISO 8601 where there are none."""
 
+
+SQL_NOTATION = Notation()
 
 Convert = Callable[["pa.Array"], "pa.Array"]
 """Text -> values. Raises ArrowInvalid when one text is not exactly a value. NULL stays NULL."""
 
 
-def infer(texts: pa.Array, rows: str) -> Reading:
+def infer(texts: pa.Array, rows: str, notation: Notation = SQL_NOTATION) -> Reading:
     """The first type that gives back every one of these texts; text where there is none.
 
     `rows` says for the reason which rows they are: `all 16 rows`.
@@ -75,26 +94,26 @@ def infer(texts: pa.Array, rows: str) -> Reading:
 
     present: pa.Array = pc.drop_null(texts)
     if not len(present):
-        return _reading("text", "string", f"no value in {rows}")
-    for reading in _candidates(present, rows):
-        convert = converter(reading)
-        if _survives(convert, present.slice(0, 1)) and _survives(convert, present):
+        return text_reading(f"no value in {rows}")
+    for reading in candidates(present, rows, notation):
+        if survives(reading, present.slice(0, 1)) and survives(reading, present):
             return reading
-    why = _why_text(present)
-    misfit = _nearest_misfit(texts, present, rows)
+    why = why_text(is_numbers=is_number_like(present))
+    misfit = _nearest_misfit(texts, present, rows, notation)
     if misfit is not None and not misfit.before and why == "text":
         misfit = None
-    return replace(_reading("text", "string", f"{rows}: {why}"), misfit=misfit)
+    return replace(text_reading(f"{rows}: {why}"), misfit=misfit)
 
 
-def _nearest_misfit(texts: pa.Array, present: pa.Array, rows: str) -> Misfit | None:
+def _nearest_misfit(texts: pa.Array, present: pa.Array, rows: str, notation: Notation) -> Misfit | None:
     """What ended the longest beginning that has a type of its own."""
     from pyarrow import compute as pc
 
     reached, phrase = 0, ""
-    for reading in _candidates(present, rows):
-        convert = converter(reading)
-        if _survives(convert, present.slice(0, 1)) and (found := first_misfit(convert, present)) > reached:
+    for reading in candidates(present, rows, notation):
+        if not survives(reading, present.slice(0, 1)):
+            continue
+        if (found := first_misfit(converter(reading), present)) > reached:
             reached, phrase = found, reading.reason.removeprefix(f"{rows}: ")
     places = pc.indices_nonzero(pc.is_valid(texts))
     return Misfit(row=places[reached].as_py(), before=phrase)
@@ -105,35 +124,56 @@ def first_misfit(convert: Convert, texts: pa.Array) -> int:
     low, high = 0, len(texts)
     while high - low > 1:
         middle = (low + high) // 2
-        if _survives(convert, texts.slice(low, middle - low)):
+        if _converts(convert, texts.slice(low, middle - low)):
             low = middle
         else:
             high = middle
     return low
 
 
+def text_reading(reason: str) -> Reading:
+    """Text, as it is."""
+    return _reading("text", "string", reason)
+
+
 def _reading(name: str, arrow: str, reason: str) -> Reading:
     return Reading(type=built_in(name), arrow=arrow, check="inferred", reason=reason)
 
 
-def _candidates(texts: pa.Array, rows: str) -> Iterator[Reading]:
-    from pyarrow import compute as pc
-
+def candidates(texts: pa.Array, rows: str, notation: Notation = SQL_NOTATION) -> Iterator[Reading]:
+    """Types that these texts may be of, none of them NULL; the first that gives all of them back is the one."""
+    comma = notation.decimal_comma
     yield _reading("bigint", "int64", f"{rows}: whole numbers")
-    decimals = _common_decimals(texts)
+    decimals = _common_decimals(texts, "," if comma else ".")
     if decimals:
         arrow = f"decimal128({WIDEST_DECIMAL}, {decimals})"
-        yield _reading("numeric", arrow, f"{rows}: numbers with {decimals} decimals")
-    yield _reading("double precision", "double", f"{rows}: numbers that a double precision gives back")
+        reason = f"{rows}: numbers with {decimals} decimals{' after a comma' if comma else ''}"
+        yield replace(_reading("numeric", arrow, reason), decimal_comma=comma)
+    reason = f"{rows}: numbers that a double precision gives back{', with a comma' if comma else ''}"
+    yield replace(_reading("double precision", "double", reason), decimal_comma=comma)
     yield _reading("boolean", "bool", f"{rows}: true and false")
+    for pattern in notation.date_formats:
+        is_date = not _HAS_TIME.search(pattern)
+        name, arrow = ("date", "date32[day]") if is_date else ("timestamp without time zone", "timestamp[us]")
+        yield replace(_reading(name, arrow, f"{rows}: written as {pattern}"), formats=(pattern,))
     yield _reading("date", "date32[day]", f"{rows}: ISO dates")
-    if pc.min(pc.binary_length(texts)).as_py() >= len("2013-01-01 10:00"):
-        yield _reading("timestamp without time zone", "timestamp[us]", f"{rows}: ISO timestamps without a zone")
-        yield _reading("timestamp with time zone", "timestamp[us, tz=UTC]", f"{rows}: ISO timestamps with a zone")
+    yield _reading("timestamp without time zone", "timestamp[us]", f"{rows}: ISO timestamps without a zone")
+    yield _reading("timestamp with time zone", "timestamp[us, tz=UTC]", f"{rows}: ISO timestamps with a zone")
     yield _reading("uuid", "fixed_size_binary[16]", f"{rows}: UUIDs")
 
 
-def _survives(convert: Convert, texts: pa.Array) -> bool:
+def survives(reading: Reading, texts: pa.Array) -> bool:
+    """Whether the type gives back every one of these texts, none of them NULL."""
+    from pyarrow import compute as pc
+
+    is_moment = reading.arrow.startswith("timestamp") and not reading.formats and len(texts)
+    # Arrow takes a date for its midnight.
+    if is_moment and pc.min(pc.binary_length(texts)).as_py() < len("2013-01-01 10:00"):
+        return False
+    return _converts(converter(reading), texts)
+
+
+def _converts(convert: Convert, texts: pa.Array) -> bool:
     import pyarrow as pa
 
     try:
@@ -143,25 +183,35 @@ def _survives(convert: Convert, texts: pa.Array) -> bool:
     return True
 
 
-def _common_decimals(texts: pa.Array) -> int | None:
+def _common_decimals(texts: pa.Array, point: str = ".") -> int | None:
     """How many decimals every text has; None where they differ, 0 where there is no point."""
     from pyarrow import compute as pc
 
-    places = pc.find_substring(texts, ".")
+    places = pc.find_substring(texts, point)
     after = pc.subtract(pc.subtract(pc.binary_length(texts), places), 1)
     found = pc.min_max(after).as_py()
     has_points = pc.min(places).as_py() > 0
     return found["min"] if has_points and found["min"] == found["max"] < WIDEST_DECIMAL else None
 
 
-def _why_text(texts: pa.Array) -> str:
-    if _all_match(texts, r"[+-]?[\d.]+([eE][+-]?\d+)?"):
+def is_number_like(texts: pa.Array) -> bool:
+    """All of them are digits with a point, a sign, an exponent."""
+    return _all_match(texts, r"[+-]?[\d.]+([eE][+-]?\d+)?")
+
+
+def why_text(*, is_numbers: bool) -> str:
+    """Why a column is text, as a phrase."""
+    if is_numbers:
         return "numbers that would change: leading zeros, plus signs, exponents, uneven decimals, or too many digits"
     return "text"
 
 
 def converter(reading: Reading) -> Convert:
     """What turns this column's text into its values, whole or with an error."""
+    if reading.decimal_comma:
+        return _with_comma(converter(replace(reading, decimal_comma=False)))
+    if reading.formats:
+        return written_as(reading.formats, arrow_type(reading.arrow), converter(replace(reading, formats=())))
     if reading.check == "declared":
         return _declared(reading.type)
     if reading.arrow.startswith("decimal128"):
@@ -192,9 +242,18 @@ def arrow_type(name: str) -> pa.DataType:
     return {str(found): found for found in known}[name]
 
 
-def declare(declared: ColumnType) -> Reading:
+def declare(declared: ColumnType, notation: Notation = SQL_NOTATION) -> Reading:
     """How text is read as a type that the pipeline declares."""
-    return Reading(type=declared, arrow=_declared_arrow(declared), check="declared", reason="declared by the pipeline")
+    base = base_name(declared) or ""
+    is_time = base == "date" or base.startswith("timestamp")
+    return Reading(
+        type=declared,
+        arrow=_declared_arrow(declared),
+        check="declared",
+        reason="declared by the pipeline",
+        decimal_comma=notation.decimal_comma and base in ("numeric", "real", "double precision"),
+        formats=notation.date_formats if is_time else (),
+    )
 
 
 _DECLARED = {
@@ -259,6 +318,17 @@ def _all_match(texts: pa.Array, pattern: str) -> bool:
 
 def _text(texts: pa.Array) -> pa.Array:
     return texts
+
+
+def _with_comma(convert: Convert) -> Convert:
+    """The same for numbers with a comma before their decimals, and no point."""
+    from pyarrow import compute as pc
+
+    def converted(texts: pa.Array) -> pa.Array:
+        _require(pc.invert(pc.match_substring(texts, ".")))
+        return convert(pc.replace_substring(texts, ",", "."))
+
+    return converted
 
 
 def _as_written(arrow: str) -> Convert:

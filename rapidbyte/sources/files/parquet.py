@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,17 +102,21 @@ def read_facts(file: DataFile) -> ParquetFacts:
         metadata, schema = opened.metadata, opened.schema_arrow
         leaves = [opened.schema.column(index) for index in range(metadata.num_columns)]
         groups = tuple(_group(metadata.row_group(index)) for index in range(metadata.num_row_groups))
-    names: list[str] = schema.names
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or not names or "" in names:
-        what = f"has {', '.join(map(repr, twice))} more than once" if twice else "lacks the name of a column"
-        raise SourceError(f"the schema of {file.path} {what}", code="header_invalid")
+    require_names(file, schema.names)
     return ParquetFacts(
         schema=schema,
         groups=groups,
         intervals=tuple(leaf.path for leaf in leaves if leaf.converted_type == "INTERVAL"),
         old_timestamps=tuple(leaf.path for leaf in leaves if leaf.physical_type == "INT96"),
     )
+
+
+def require_names(file: DataFile, names: Sequence[str]) -> None:
+    """Raises SourceError unless every column has a name of its own."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice or not names or "" in names:
+        what = f"has {', '.join(map(repr, twice))} more than once" if twice else "lacks the name of a column"
+        raise SourceError(f"the schema of {file.path} {what}", code="header_invalid")
 
 
 def _group(group: Any) -> RowGroup:

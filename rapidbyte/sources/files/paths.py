@@ -24,9 +24,16 @@ _FORMATS: dict[str, FileFormat] = {
     ".txt": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
 }
 _UNREADABLE = {".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".sz"}
-_LATER = {".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json", ".arrow": "arrow", ".feather": "arrow"}
+_BINARY = ("parquet", "arrow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,14 @@ class DataFile:
     def fingerprint(self) -> str:
         """Tells the file from a later one of this path; the inode is not in it, a copy that kept its time is equal."""
         return f"{self.size}/{self.modified_ns}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteRange:
+    """Bytes `low <= byte < high` of a file, which begin and end with a line. None: the file's end."""
+
+    low: int
+    high: int | None
 
 
 class TimedFile(io.FileIO):
@@ -119,7 +134,7 @@ def _files_in(folder: Path, given: FileFormat | None, *, is_deep: bool) -> tuple
     has_more = not is_deep and any(path.is_dir() for path in names)
     below = f"; {folder}/** takes the folders below it, too" if has_more else ""
     raise SourceError(
-        f"folder {folder} holds no {given or 'csv or parquet'} file",
+        f"folder {folder} holds no {given or 'csv, ndjson, parquet or arrow'} file",
         code="file_not_found",
         hint=(f"it holds {there}" if there else "it holds no file at all") + below,
     )
@@ -160,10 +175,6 @@ def format_of(file: DataFile, given: FileFormat | None) -> FileFormat:
     path = Path(file.path)
     if (found := _format_by_name(path)) is not None:
         return found
-    ending = next(reversed(_endings(path)), "")
-    if ending in _LATER:
-        message = f"{file.path}: {_LATER[ending]} files cannot be read in this version"
-        raise ConfigError(message, code="format_unsupported", hint="csv and parquet can")
     raise ConfigError(
         f"{file.path}: the name does not tell the format", code="format_unknown", hint="set `format` in source.config"
     )
@@ -172,11 +183,11 @@ def format_of(file: DataFile, given: FileFormat | None) -> FileFormat:
 def compression_of(file: DataFile, file_format: FileFormat) -> Compression | None:
     """How the file is compressed, by its name. Raises ConfigError for what cannot be read."""
     ending = Path(file.path).suffix.lower()
-    if ending in _UNREADABLE or (ending in _COMPRESSIONS and file_format == "parquet"):
+    if ending in _UNREADABLE or (ending in _COMPRESSIONS and file_format in _BINARY):
         raise ConfigError(
             f"{file.path}: {file_format} compressed as {ending} cannot be read",
             code="compression_unsupported",
-            hint="decompress it first" if file_format == "parquet" else "use .gz or .zst, or decompress it first",
+            hint="decompress it first" if file_format in _BINARY else "use .gz or .zst, or decompress it first",
         )
     return _COMPRESSIONS.get(ending)
 

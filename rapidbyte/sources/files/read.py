@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import CancelledError, DataError, InternalError, SourceError
 from rapidbyte.metrics import ReadTimes
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.ports import Block, Stop
+from rapidbyte.sources.files import arrow_ipc
+from rapidbyte.sources.files.arrow_ipc import Batches
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header
 from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_misfit
-from rapidbyte.sources.files.parquet import Groups, Settled, deliver, read_facts, settle
-from rapidbyte.sources.files.paths import DataFile, require_unchanged
+from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan, JsonRecords
+from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
+from rapidbyte.sources.files.parquet import Groups, ParquetFacts, Settled, deliver, read_facts, require_names, settle
+from rapidbyte.sources.files.paths import ByteRange, DataFile, require_unchanged
+from rapidbyte.spec import FileFormat
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +33,9 @@ class FileColumn:
 
     name: str
     reading: Reading | None = None
-    """How its text becomes values: always in CSV; in Parquet where the pipeline declares a type."""
+    """How its text becomes values: always in CSV and NDJSON; elsewhere where the pipeline declares a type."""
+    kind: JsonKind | None = None
+    """What its values are in NDJSON."""
     lossy: bool = False
     """The pipeline allows that values change."""
 
@@ -42,11 +49,22 @@ class FileTask:
     """All columns of the files."""
     wanted: tuple[str, ...]
     """Those that are delivered, in this order."""
-    dialect: Dialect | None
-    """None: the files are Parquet."""
+    format: FileFormat
+    dialect: Dialect | None = None
+    """Of CSV."""
+    encoding: str = "utf-8"
+    """Of NDJSON."""
+    flatten: bool = False
+    is_closed: bool = False
+    """All columns are wanted: a key of NDJSON that is none of them is an error."""
     where: str | None
     block_bytes: int
     max_row_bytes: int
+
+    @property
+    def is_text(self) -> bool:
+        """The files are CSV or NDJSON: they can be cut between lines."""
+        return self.format in ("csv", "ndjson")
 
     @property
     def needed(self) -> tuple[FileColumn, ...]:
@@ -54,10 +72,13 @@ class FileTask:
         return tuple(column for column in self.columns if self.where is not None or column.name in self.wanted)
 
 
+Rows = Records | JsonRecords | Groups | Batches
+
+
 class FileBlocks:
     """The blocks of one partition, in order. Iterated once, by one thread."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], rows: Records | Groups, stop: Stop, block_bytes: int) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], rows: Rows, stop: Stop, block_bytes: int) -> None:
         self._batches = batches
         self._source = rows
         self._stop = stop
@@ -124,20 +145,52 @@ def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int
 @contextmanager
 def open_batches(
     task: FileTask, file: DataFile, part: FileRange, stop: Stop
-) -> Generator[tuple[Iterator[pa.RecordBatch], Records | Groups]]:
+) -> Generator[tuple[Iterator[pa.RecordBatch], Rows]]:
     """The wanted columns of the rows that meet the condition, in batches, and what reads them from the file.
 
     Raises what `read_partition` does.
     """
     require_unchanged(file)
     with open_sandbox() as sandbox:
-        if task.dialect is None:
-            rows, typed = _typed_groups(task, file, part, sandbox)
-        else:
-            rows = _records(task, file, task.dialect, stop)
-            typed = _typed_records(task, file, rows)
+        rows, typed = _opened(task, file, part, sandbox, stop)
         with closing(typed), closing(_selected(task, file, typed, sandbox)) as batches:
             yield batches, rows
+
+
+def _opened(
+    task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox, stop: Stop
+) -> tuple[Rows, Generator[pa.RecordBatch]]:
+    """What reads this part of the file, and its batches."""
+    if not task.is_text:
+        return _typed_groups(task, file, part, sandbox)
+    span = None if part.low_byte is None else ByteRange(low=part.low_byte, high=part.high_byte)
+    if task.dialect is None:
+        found = JsonRecords(
+            file,
+            json_plan(task),
+            block_bytes=task.block_bytes,
+            max_row_bytes=task.max_row_bytes,
+            part=span,
+            stop=stop,
+        )
+        return found, (batch for batch in found)
+    records = _records(task, file, task.dialect, span, stop)
+    return records, _typed_records(task, file, records)
+
+
+def json_plan(task: FileTask) -> JsonPlan:
+    """What is read of NDJSON files."""
+    return JsonPlan(
+        columns=tuple(
+            JsonColumn(name=column.name, kind=column.kind or "any", reading=column.reading)
+            for column in task.needed
+            if column.reading is not None
+        ),
+        is_closed=task.is_closed,
+        known=frozenset(column.name for column in task.columns),
+        flatten=task.flatten,
+        encoding=task.encoding,
+    )
 
 
 def _selected(
@@ -149,7 +202,7 @@ def _selected(
     require_unchanged(file)
 
 
-def _records(task: FileTask, file: DataFile, dialect: Dialect, stop: Stop) -> Records:
+def _records(task: FileTask, file: DataFile, dialect: Dialect, part: ByteRange | None, stop: Stop) -> Records:
     names = read_header(file, dialect)
     if sorted(names) != sorted(column.name for column in task.columns):
         raise SourceError(f"{file.path} has other columns than before", code="file_changed")
@@ -160,6 +213,7 @@ def _records(task: FileTask, file: DataFile, dialect: Dialect, stop: Stop) -> Re
         tuple(names.index(column.name) for column in task.needed),
         block_bytes=task.block_bytes,
         max_row_bytes=task.max_row_bytes,
+        part=part,
         stop=stop,
     )
 
@@ -198,21 +252,42 @@ def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, val
     )
 
 
+def facts_of(file: DataFile, file_format: FileFormat, *, flatten: bool) -> ParquetFacts:
+    """What a Parquet or Arrow file says of itself; with `flatten` its structs as columns. Raises SourceError."""
+    facts = read_facts(file) if file_format == "parquet" else arrow_ipc.read_facts(file)
+    if not flatten:
+        return facts
+    schema = flat_schema(facts.schema)
+    require_names(file, schema.names)
+    return replace(
+        facts,
+        schema=schema,
+        intervals=tuple(path.replace(".", "_") for path in facts.intervals),
+        old_timestamps=tuple(path.replace(".", "_") for path in facts.old_timestamps),
+    )
+
+
 def _typed_groups(
     task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox
-) -> tuple[Groups, Generator[pa.RecordBatch]]:
-    """Parquet's values in the types that are delivered."""
+) -> tuple[Groups | Batches, Generator[pa.RecordBatch]]:
+    """Parquet's and Arrow's values in the types that are delivered."""
     import pyarrow as pa
 
-    facts = read_facts(file)
+    facts = facts_of(file, task.format, flatten=task.flatten)
     columns = task.needed
     steps = [settle(facts, column.name) for column in columns]
     high = len(facts.groups) if part.high_group is None else part.high_group
     names = [column.name for column in columns]
-    groups = Groups(file, names, part.low_group or 0, high, block_bytes=task.block_bytes)
+    stored = _stored_names(file, task, names)
+    low = part.low_group or 0
+    if task.format == "arrow":
+        groups = Batches(file, stored, low, high)
+    else:
+        groups = Groups(file, stored, low, high, block_bytes=task.block_bytes)
 
     def typed() -> Generator[pa.RecordBatch]:
-        for batch in groups:
+        for found in groups:
+            batch = flat_batch(found).select(names) if task.flatten else found
             arrays = [
                 _delivered(file, column, settled, values, sandbox)
                 for column, settled, values in zip(columns, steps, batch.columns, strict=True)
@@ -220,6 +295,14 @@ def _typed_groups(
             yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     return groups, typed()
+
+
+def _stored_names(file: DataFile, task: FileTask, names: list[str]) -> list[str]:
+    """The file's own columns that hold these."""
+    if not task.flatten:
+        return names
+    schema = facts_of(file, task.format, flatten=False).schema
+    return [field.name for field in schema if any(flat.name in names for flat in flat_fields(field))]
 
 
 def _delivered(file: DataFile, column: FileColumn, settled: Settled, values: pa.Array, sandbox: Sandbox) -> pa.Array:

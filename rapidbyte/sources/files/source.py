@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
@@ -17,17 +17,23 @@ from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import ReadPartition, Stop
-from rapidbyte.sources.files.describe import BLOCK_BYTES, Described, describe_stream
+from rapidbyte.sources.files.contents import BLOCK_BYTES
+from rapidbyte.sources.files.describe import Described, describe_stream
 from rapidbyte.sources.files.parquet import group_ranges
 from rapidbyte.sources.files.paths import DataFile, find_files, require_unchanged
-from rapidbyte.sources.files.read import open_batches, read_partition
+from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
+from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.text import never
 from rapidbyte.spec import FilesSourceSpec, StreamSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DATA_FILES = ("*.csv", "*.tsv", "*.csv.gz", "*.tsv.gz", "*.csv.zst", "*.tsv.zst", "*.parquet")
+_TEXT_ENDINGS = ("csv", "tsv", "ndjson", "jsonl", "json")
+_DATA_FILES = (
+    *(f"*.{ending}{packed}" for ending in _TEXT_ENDINGS for packed in ("", ".gz", ".zst")),
+    *("*.parquet", "*.arrow", "*.arrows", "*.feather"),
+)
 
 
 class FilesSource:
@@ -114,12 +120,12 @@ class FilesSnapshot:
         partition_bytes: int,
         bounds: CursorBounds | None = None,  # noqa: ARG002 - files have no increments
     ) -> tuple[Partition, ...]:
-        """One for each CSV file; Parquet files in ranges of row groups of about `partition_bytes`."""
+        """Ranges of about `partition_bytes`: of lines in text that can be cut, of row groups, of record batches."""
         found = self._described[stream.name]
         ranges: list[FileRange] = []
         for index, file in enumerate(found.task.files):
-            if found.task.dialect is not None:
-                ranges.append(FileRange(path=file.path, fingerprint=file.fingerprint))
+            if found.task.is_text:
+                ranges.extend(_text_ranges(found.task, file, partition_bytes))
                 continue
             for low, high in group_ranges(found.groups[index], partition_bytes):
                 ranges.append(FileRange(path=file.path, low_group=low, high_group=high, fingerprint=file.fingerprint))
@@ -186,6 +192,15 @@ def printed(value: Any, type_name: str) -> str | None:
         elements = [printed(element, type_name) for element in cast("list[Any]", value)]
         return "{" + ",".join("NULL" if element is None else element for element in elements) + "}"
     return str(value)
+
+
+def _text_ranges(task: FileTask, file: DataFile, partition_bytes: int) -> Iterator[FileRange]:
+    encoding = task.encoding if task.dialect is None else task.dialect.encoding
+    cut = cut_lines(file, partition_bytes=partition_bytes, encoding=encoding, dialect=task.dialect)
+    for part in cut.parts:
+        # A file in one part is a range without bounds, as compressed ones are.
+        low = None if len(cut.parts) == 1 else part.low
+        yield FileRange(path=file.path, low_byte=low, high_byte=part.high, fingerprint=file.fingerprint)
 
 
 def _relative(path: str, folder: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.paths import DataFile, TimedFile, compression_of
+from rapidbyte.sources.files.paths import ByteRange, DataFile, TimedFile, compression_of
 
 _SIGNATURES = {
     b"\x1f\x8b": ("compressed by gzip", "let its name end in .gz"),
@@ -48,7 +49,9 @@ class TextBytes(io.RawIOBase):
     not in its encoding, CancelledError when `stop` says so.
     """
 
-    def __init__(self, file: DataFile, encoding: str, stop: Stop = never, *, skip: int = 0) -> None:
+    def __init__(
+        self, file: DataFile, encoding: str, stop: Stop = never, *, skip: int = 0, part: ByteRange | None = None
+    ) -> None:
         super().__init__()
         self._file = file
         self._compression = compression_of(file, "csv")
@@ -62,7 +65,13 @@ class TextBytes(io.RawIOBase):
         self._ended = False
         self._turn = threading.Condition()
         self._readings_left: int | None = None
-        self._begin(skip)
+        self._left = None if part is None or part.high is None else part.high - part.low
+        self.lines_dropped = 0
+        """Lines at the beginning that are not given out: skipped ones and empty ones."""
+        if part is None or not part.low:
+            self._begin(skip)
+        else:
+            self._file_on_disk.seek(part.low)
 
     def _opened(self) -> Any:
         if self._compression is None:
@@ -143,6 +152,7 @@ class TextBytes(io.RawIOBase):
                 data += self._next(1 << 16)
             elif cut and (skip > 0 or not data[:cut].strip(b"\r\n")):
                 data, skip = data[cut:], skip - 1
+                self.lines_dropped += 1
             else:
                 break
         self._ready = memoryview(data)
@@ -162,8 +172,11 @@ class TextBytes(io.RawIOBase):
         return text
 
     def _read(self, size: int) -> bytes:
+        size = size if self._left is None else min(size, self._left)
         try:
-            return self._source.read(size)
+            data = self._source.read(size)
+            self._left = None if self._left is None else self._left - len(data)
+            return data
         except OSError as error:
             reason = str(error).removeprefix("[Errno ") if error.errno is None else error.strerror
             raise SourceError(
@@ -198,7 +211,15 @@ def _line_end(data: bytes, *, at_end: bool) -> int:
     return first + 1 if at_end else 0
 
 
-def text_lines(file: DataFile, encoding: str) -> Iterator[str]:
-    """Every line of the file, from its very first; each byte of the UTF-8 text is one character."""
-    with TextBytes(file, encoding) as source:
+def text_lines(file: DataFile, encoding: str, part: ByteRange | None = None) -> Iterator[str]:
+    """Every line of the file, or of a part, from its very first; each byte of the UTF-8 text is one character."""
+    with TextBytes(file, encoding, part=part) as source:
+        yield from itertools.repeat("\n", source.lines_dropped)
         yield from io.TextIOWrapper(io.BufferedReader(source), encoding="latin-1", newline=None)
+
+
+def lines_before(file: DataFile, encoding: str, part: ByteRange | None) -> int:
+    """How many lines of the file lie before a part. Reads them."""
+    if part is None or not part.low:
+        return 0
+    return sum(1 for _ in text_lines(file, encoding, ByteRange(low=0, high=part.low)))
