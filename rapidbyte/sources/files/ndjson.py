@@ -30,6 +30,9 @@ GREATEST_EXPONENT = 400
 """Beyond a double precision's; numbers with more zeros are not written out."""
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_PLAIN_KEY = re.compile(r'"([^"\\\x00-\x1f]*)"[ \t\r\n]*:[ \t\r\n]*')
+_COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_NEXT = re.compile(r"[ \t\r\n]*([,}])[ \t\r\n]*")
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -101,19 +104,13 @@ def _object(
     """Adds an object's members; returns where it ends."""
     if line[place] != "{":
         raise Malformed("not a JSON object")
-    space = _SPACE.match
-    place = space(line, place + 1).end()  # type: ignore[union-attr]
+    after = _SPACE.match(line, place + 1)
+    place = after.end() if after is not None else place
     if line[place] == "}":
         return place + 1
     while True:
-        if line[place] != '"':
-            raise Malformed("not a JSON object")
-        key, place = _SCAN(line, place)
+        key, place = _key(line, place)
         name = prefix + key
-        place = space(line, place).end()  # type: ignore[union-attr]
-        if line[place] != ":":
-            raise Malformed("not a JSON object")
-        place = space(line, place + 1).end()  # type: ignore[union-attr]
         if flatten and line[place] == "{":
             place = _object(line, place, found, f"{name}_", flatten)
         else:
@@ -122,12 +119,26 @@ def _object(
                 raise Malformed(f"key {name!r} comes twice")
             found[name] = _member(value, line, place, end)
             place = end
-        place = space(line, place).end()  # type: ignore[union-attr]
-        if line[place] == "}":
-            return place + 1
-        if line[place] != ",":
+        mark = _NEXT.match(line, place)
+        if mark is None:
             raise Malformed("not a JSON object")
-        place = space(line, place + 1).end()  # type: ignore[union-attr]
+        place = mark.end()
+        if mark[1] == "}":
+            return place
+
+
+def _key(line: str, place: int) -> tuple[str, int]:
+    """A member's key, and where its value begins."""
+    plain = _PLAIN_KEY.match(line, place)
+    if plain is not None:
+        return plain[1], plain.end()
+    if line[place] != '"':
+        raise Malformed("not a JSON object")
+    key, place = _SCAN(line, place)
+    colon = _COLON.match(line, place)
+    if colon is None:
+        raise Malformed("not a JSON object")
+    return key, colon.end()
 
 
 def _member(value: Any, line: str, start: int, end: int) -> tuple[JsonKind | None, str | None]:
