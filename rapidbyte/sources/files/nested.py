@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +16,8 @@ def flat_fields(field: pa.Field) -> Iterator[pa.Field]:
     if not pa.types.is_struct(field.type):
         yield field
         return
-    for inner in field.type:
+    struct: Any = field.type
+    for inner in struct:
         nullable = field.nullable or inner.nullable
         yield from flat_fields(pa.field(f"{field.name}_{inner.name}", inner.type, nullable))
 
