@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from rapidbyte.errors import DataError, SourceError
 from rapidbyte.sources.files import FilesSource
-from rapidbyte.sources.files.ndjson import JsonRecords, Malformed, members, plain_number
+from rapidbyte.sources.files.ndjson import Malformed, members, plain_number
+from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.paths import stamp
 from rapidbyte.sources.files.read import json_plan
 from rapidbyte.spec import FilesSourceSpec, StreamSpec

@@ -112,7 +112,8 @@ def test_a_misfit_in_a_later_part_is_named_by_its_line_in_the_file(folder: Folde
     folder.write("a.ndjson", "".join(f'{{"a": {"1" if number != 60 else "x"}}}\n' for number in range(90)))
     file = stamp(folder.path / "a.ndjson")
     cut = split.cut_lines(file, partition_bytes=32, encoding="utf-8", dialect=None)
-    from rapidbyte.sources.files.ndjson import JsonPlan, JsonRecords
+    from rapidbyte.sources.files.ndjson import JsonPlan
+    from rapidbyte.sources.files.ndjson_records import JsonRecords
 
     plan = JsonPlan(columns=(), is_closed=False, known=frozenset(), flatten=False, encoding="utf-8")
     readers = [JsonRecords(file, plan, block_bytes=64, max_row_bytes=1 << 20, part=part) for part in cut.parts]

@@ -17,7 +17,8 @@ from rapidbyte.sources.files.arrow_ipc import Batches
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header
 from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_misfit
-from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan, JsonRecords
+from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
+from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
 from rapidbyte.sources.files.parquet import Groups, ParquetFacts, Settled, deliver, read_facts, require_names, settle
 from rapidbyte.sources.files.paths import ByteRange, DataFile, require_unchanged
