@@ -18,7 +18,6 @@ ReplaceStrategy = Literal["auto", "swap", "in_place"]
 OnDuplicateKey = Literal["fail", "any"]
 FilePath = str | tuple[str, ...]
 """A file, a glob or a folder; or several of them."""
-AddedColumn = Literal["_file", "_line", "_loaded_at", "_run_id"]
 FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
 NewColumnPolicy = Literal["add", "ignore", "fail"]
 RemovedColumnPolicy = Literal["ignore", "fail"]
@@ -131,8 +130,6 @@ class StreamSpec:
     """`infer: full`: types come from all rows of the files, not from the first ones."""
     flatten: bool = False
     """Members of nested objects are columns of their own, called `outer_inner`."""
-    added_columns: tuple[AddedColumn, ...] = ()
-    """Columns that say where a row comes from, after the files' own."""
     cursor_field: str | None = None
     """Column that says how far an increment has come. Given for every incremental stream."""
     tie_breaker_field: str | None = None

@@ -166,8 +166,15 @@ def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path
         yield Finding(
             path=path, message="the stream has no `path`", hint="give it one, or `source.config` a path for all"
         )
-    if any(map(_REMOTE.match, paths_of(stream.path))):
-        yield Finding(path=(*path, "path"), message="remote files are not available in this version")
+    yield from _elsewhere(paths_of(stream.path), (*path, "path"))
+
+
+def _elsewhere(paths: tuple[str, ...], path: Path) -> Iterator[Finding]:
+    if any(map(_REMOTE.match, paths)):
+        yield Finding(path=path, message="remote files are not available in this version")
+    if "-" in paths:
+        message = "standard input cannot be read in this version"
+        yield Finding(path=path, message=message, hint="write it to a file first; a file called - is ./-")
 
 
 _CSV_OPTIONS = (
@@ -184,8 +191,7 @@ _CSV_OPTIONS = (
 
 
 def _file_options(config: FilesSourceKeys) -> Iterator[Finding]:
-    if any(map(_REMOTE.match, paths_of(config.path))):
-        yield Finding(path=("source", "config", "path"), message="remote files are not available in this version")
+    yield from _elsewhere(paths_of(config.path), ("source", "config", "path"))
     if config.format in (None, "csv"):
         return
     for key in _CSV_OPTIONS:

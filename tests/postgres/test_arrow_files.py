@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,3 +162,30 @@ def test_declared_types_are_read_by_the_server(connection: psycopg.Connection, t
     _, wire = load(connection, path, types=types)
     assert wire == "arrow-text"
     assert rows(connection, "loaded") == [("(,,,)",), ('(10.0.0.1/8,"1 mon","{a,NULL}",1.50)',)]
+
+
+def test_the_same_rows_arrive_equal_from_every_format(connection: psycopg.Connection, tmp_path: Path) -> None:
+    """CSV, NDJSON, Parquet and Arrow: types and values, as the server prints them (B10, B25)."""
+    rows = [
+        {"id": 1, "x": 1.5, "b": True, "d": dt.date(2024, 2, 29), "s": 'a,\n"q"'},
+        {"id": -(2**63), "x": 5e-324, "b": False, "d": dt.date(1, 1, 1), "s": ""},
+        {"id": None, "x": None, "b": None, "d": None, "s": None},
+    ]
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
+    text = io.StringIO(newline="")
+    text.write("id,x,b,d,s\n")
+    for row in rows:
+        fields = ("" if value is None else '"' + str(value).replace('"', '""') + '"' for value in row.values())
+        text.write(",".join(fields) + "\n")
+    (tmp_path / "a.csv").write_text(text.getvalue(), newline="")
+    found = {}
+    for name in ("a.csv", "a.ndjson", "a.parquet", "a.arrow"):
+        shape, _ = load(connection, tmp_path / name)
+        printed = connection.execute("SELECT l::text FROM loaded l ORDER BY id").fetchall()
+        found[name] = ([column.type.name for column in shape.columns], printed)
+    assert found == dict.fromkeys(found, found["a.parquet"])
+    assert found["a.csv"][0] == ["bigint", "double precision", "boolean", "date", "text"]

@@ -223,6 +223,8 @@ BAD: list[tuple[str, str, str]] = [
 
 BAD_FILES: list[tuple[str, str, str]] = [
     ("    path: data/*.csv", "    path: @@s3://b/x.csv", "remote files are not available in this version"),
+    ("    path: data/*.csv", '    path: @@"-"', "standard input cannot be read in this version"),
+    ("    path: data/*.csv", "    path: x\n    format: ndjson\n    decimal_comma: @@true", "is an option of csv, not of ndjson"),
     ("    path: data/*.csv", "    format: csv", "the stream has no `path`"),
     ("    path: data/*.csv", "    path: x\n    format: @@xml", "`xml` is not one of csv, ndjson, parquet, arrow"),
     ("    path: data/*.csv", "    path: x\n    delimiter: @@ab", "a single visible ASCII character, or a tab, is due here"),

@@ -609,3 +609,57 @@ def test_a_value_that_is_refused_is_in_the_row_detail_alone(folder: Folder) -> N
         folder.rows("a.csv", types=(("y", "date"),))
     assert raised.value.context.row_detail == "y: s3cret"
     assert "s3cret" not in raised.value.message
+
+
+def test_numbers_may_have_a_comma(folder: Folder) -> None:
+    """With it a point makes a text of the column; a declared numeric is read the same way."""
+    folder.write("a.csv", "a;b;c;d\n1,50;3,1;1.000,5;2,25\n2,75;-0,25;7,5;3,5\n")
+    config = {"decimal_comma": True}
+    shape = folder.shape("a.csv", config=config, types=(("d", "numeric(5,2)"),))
+    assert [column.type.name for column in shape.columns] == ["numeric", "double precision", "text", "numeric(5,2)"]
+    assert folder.rows("a.csv", config=config, types=(("d", "numeric(5,2)"),)) == [
+        [
+            (Decimal("1.50"), 3.1, "1.000,5", Decimal("2.25")),
+            (Decimal("2.75"), -0.25, "7,5", Decimal("3.50")),
+        ]
+    ]
+
+
+def test_dates_may_have_formats(folder: Folder) -> None:
+    """The first that fits counts, ISO 8601 always; what is no day is not one."""
+    folder.write(
+        "a.csv", "d,t,no,declared\n31.12.2024,1.2.2024 10:30,31.02.2024,2024-02-29\n2024-02-29,,1.1.2024,1.3.2024\n"
+    )
+    config = {"date_formats": ("%d.%m.%Y", "%d.%m.%Y %H:%M")}
+    types = (("declared", "timestamp"),)
+    shape = folder.shape("a.csv", config=config, types=types)
+    assert [column.type.name for column in shape.columns] == [
+        "date",
+        "timestamp without time zone",
+        "text",
+        "timestamp without time zone",
+    ]
+    assert folder.rows("a.csv", config=config, types=types) == [
+        [
+            (dt.date(2024, 12, 31), dt.datetime(2024, 2, 1, 10, 30), "31.02.2024", dt.datetime(2024, 2, 29)),
+            (dt.date(2024, 2, 29), None, "1.1.2024", dt.datetime(2024, 3, 1)),
+        ]
+    ]
+    with pytest.raises(ConfigError) as raised:
+        folder.shape("a.csv", config={"date_formats": ("%d.%m.",)})
+    assert raised.value.code == "date_format_invalid"
+
+
+def test_all_rows_are_looked_at_where_asked(folder: Folder, small_sample: None) -> None:
+    """`infer: full`: a late row changes the type, and the reason names it."""
+    lines = ["a,b,c", *["1,1,1.5"] * 3000, "x,2,2", *["1,1,1.5"] * 3000]
+    folder.write("a.csv", "\n".join(lines) + "\n")
+    with pytest.raises(DataError):
+        folder.rows("a.csv")
+    shape = folder.shape("a.csv", infers_fully=True)
+    assert [(column.type.name, column.reason) for column in shape.columns] == [
+        ("text", "all 6001 rows: text; whole numbers before a.csv, line 3002"),
+        ("bigint", "all 6001 rows: whole numbers"),
+        ("double precision", "all 6001 rows: numbers that a double precision gives back"),
+    ]
+    assert sum(len(part) for part in folder.rows("a.csv", infers_fully=True)) == 6001

@@ -1,14 +1,17 @@
-"""Files as a source: CSV and Parquet, one or many, compressed or not, into Arrow record batches.
+"""Files as a source: CSV, NDJSON, Parquet, Arrow IPC, one or many, compressed or not, into Arrow record batches.
 
-    paths      which files a stream is, their format, and whether they stay what they were
-    text       a CSV file's bytes: decompressed, decoded, cancellable
-    delimited  its dialect, its names, its records as text, and on which line a record stands
-    infer      text -> types, only where nothing is lost on the way
-    parquet    row groups, and Arrow's types in PostgreSQL's
-    condition  `where`, and nested values as JSON: the only DuckDB
-    read       one partition, read
-    describe   columns, types, rows
-    source     FilesSource: streams, snapshot, partitions
+    paths           which files a stream is, their format, and whether they stay what they were
+    text            a text file's bytes: decompressed, decoded, cancellable
+    split           where a large text file is cut for several workers
+    delimited       CSV's dialect, its names, its records as text, and on which line a record stands
+    infer           text -> types, only where nothing is lost on the way; date_formats, inference
+    sample          CSV's first rows, or all of them, as types
+    ndjson          a line of NDJSON -> its members; ndjson_columns, ndjson_records, ndjson_fast
+    parquet         row groups, and Arrow's types in PostgreSQL's; arrow_ipc, nested
+    condition       `where`, and nested values as JSON: the only DuckDB
+    read            one partition, read
+    describe        columns, types, rows; contents
+    source          FilesSource: streams, snapshot, partitions
 
 CSV is parsed by Arrow, not by DuckDB 2.0, which reads the same files with twice the CPU time and gives wrong answers
 without an error: of 2,000,002 rows it drops the last two when the last is malformed and the first of them stands at

@@ -55,7 +55,7 @@ class Inference:
             if not survives(reading, present):
                 place = first_misfit(converter(reading), present)
                 row = before + pc.indices_nonzero(pc.is_valid(texts))[place].as_py()
-                if self._misfit is None or row >= self._misfit.row:
+                if self._misfit is None or row > self._misfit.row:
                     self._misfit = Misfit(row=row, before=reading.reason.removeprefix(": "))
         self._alive = [reading for reading in self._alive if survives(reading, present)]
 

@@ -1,7 +1,7 @@
 """NDJSON by Arrow's parser, where what it gives is beyond doubt; whatever is in doubt is read line by line instead.
 
-Arrow reads 1,000,000 rows of 7 values in 3 s of one core where reading them one by one takes 10, and other threads go
-on meanwhile. But it takes `"1"` for a number in a decimal column, `-0` for 0, NUL for a character, digits beyond a
+200,000 rows of 7 values (21 MB) take 1.1 s of CPU this way and 5.9 one by one, and other threads go on meanwhile.
+But it takes `"1"` for a number in a decimal column, `-0` for 0, NUL for a character, digits beyond a
 double's for nothing, and crashes at a line that is `null` (26.0.1). So a block with any of these is not given to it,
 and one that it refuses is read again by who can name the line.
 """
