@@ -16,7 +16,7 @@ from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import ReadTimes
 from rapidbyte.model import PublishMethod, QualifiedName, ServerFacts
 from rapidbyte.partition import Partition
-from rapidbyte.plan import RunPlan, SchemaChange, StreamPlan, StreamShape
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions, RunRequest, StreamSpec
 
@@ -163,7 +163,6 @@ class FinalizeReport:
     publish: PublishMethod
     """The method that was used in the end."""
     rows: int
-    schema_changes: tuple[SchemaChange, ...] = ()
     warnings: tuple[str, ...] = ()
     checksum: str | None = None
     """Of the rows as they lie in the stage, before they are published; None unless asked for."""

@@ -265,7 +265,7 @@ def _rows_written(outcome: StreamOutcome) -> int:
 def _landed(outcome: StreamOutcome) -> bool:
     """Partitions of a direct load are in the target, and the load has failed."""
     direct = outcome.plan is not None and outcome.plan.publish == "direct"
-    return direct and outcome.published is None and bool(outcome.reports)
+    return direct and outcome.published is None and bool(outcome.reports or outcome.resumed)
 
 
 def commit_state(outcome: StreamOutcome) -> CommitState:
@@ -281,7 +281,7 @@ def safe_to_retry(outcome: StreamOutcome) -> bool:
     unless it was an increment: the next one begins where it ended.
     """
     if outcome.error is not None:
-        return outcome.error.context.safe_to_retry and not _landed(outcome)
+        return outcome.error.context.safe_to_retry and (outcome.resumable or not _landed(outcome))
     if outcome.bounds is not None:
         return True
     return outcome.published is None or outcome.plan is None or outcome.plan.write_mode != "append"

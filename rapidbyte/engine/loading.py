@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.failures import afterwards, of_the_target, reported
@@ -79,25 +78,16 @@ class Loading:
 
     def unpublished(self) -> tuple[WriteContract, ...]:
         """The loads whose stages are of no use any more."""
-        return tuple(load.contract for load in self._loads.values() if self._leaves(load) == "nothing")
+        ended = ((load, self._ended[load.name]) for load in self._loads.values())
+        return tuple(load.contract for load, end in ended if end.published is None and not end.resumable)
 
     def kept(self) -> tuple[str, ...]:
         """A sentence for each load that the next run can go on with."""
         return tuple(
             f"stream {name}: what is loaded is kept; the same command goes on from there"
-            for name, load in self._loads.items()
-            if self._leaves(load) == "partitions"
+            for name in self._loads
+            if self._ended[name].resumable
         )
-
-    def _leaves(self, load: StreamLoad) -> Literal["rows", "partitions", "nothing"]:
-        """What an ended load leaves behind: published rows, partitions to resume from, or nothing of use."""
-        outcome = self._ended[load.name]
-        if outcome.published is not None:
-            return "rows"
-        landed = load.name in self._landed or bool(load.contract.resume.receipts)
-        if landed and load.resumable and (outcome.error is None or outcome.error.category not in NOT_RESUMED):
-            return "partitions"
-        return "nothing"
 
     def finish(self) -> None:
         """Loads and publishes until every stream has ended. A failure is an outcome; nothing of ours is raised."""
@@ -375,7 +365,14 @@ class Loading:
             source_checksum=source_checksum,
         )
 
+    def _is_kept(self, load: StreamLoad, outcome: StreamOutcome) -> bool:
+        """Whether an ended load leaves partitions that the next run goes on with."""
+        landed = load.name in self._landed or bool(load.contract.resume.receipts)
+        for_good = outcome.error is not None and outcome.error.category in NOT_RESUMED
+        return outcome.published is None and landed and load.resumable and not for_good
+
     def _end(self, load: StreamLoad, outcome: StreamOutcome) -> None:
+        outcome = replace(outcome, resumable=self._is_kept(load, outcome))
         self._ended[load.name] = outcome
         rows = sum(report.receipt.rows for report in outcome.reports) + sum(each.rows for each in outcome.resumed)
         code = outcome.error.code if outcome.error is not None else None

@@ -30,6 +30,8 @@ class StreamOutcome:
     """Tries beyond the first: of its partitions, also those that failed in the end, and of its publish."""
     resumed: tuple[PartitionReceipt, ...] = ()
     """Of the partitions that an earlier run had committed, and that were not read again."""
+    resumable: bool = False
+    """It was not published, and the same command goes on with what is loaded."""
     bounds: CursorBounds | None = None
     """Of an incremental load."""
     published_by: str | None = None

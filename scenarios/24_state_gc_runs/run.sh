@@ -26,7 +26,7 @@ expect_text "it asks" "--yes" asked.txt
 rapidbyte state reset pipeline.yaml --stream orders --yes > reset.json
 expect "forgotten" "[]" "$(json reset.json cursors)"
 expect_exit 2 rapidbyte run pipeline.yaml --stream orders > refused.json 2> refused.txt
-expect "an append is refused" "cursor_forgotten" "$(json refused.json error.code)"
+expect "an append is refused" "cursor_unknown" "$(json refused.json error.code)"
 expect "nothing twice" "100" "$(dest_sql "SELECT count(*) FROM raw.orders")"
 
 dest_sql "CREATE TABLE raw.rapidbyte_stage_of_mine (a integer)"

@@ -1,7 +1,8 @@
 """Direct loads that ended before they were complete: some of their partitions are in the target, and stay there.
 
 The ledger keeps such a load as `prepared`, with its receipts. Rows and receipt of a partition were written by one
-transaction, so `xmin` tells which rows of the target are the load's.
+transaction, so `xmin` tells which rows of the target are the load's. A run goes on with it where its partitions can be
+named again and all their rows are there still; otherwise they are to be removed first.
 """
 
 from __future__ import annotations
@@ -11,30 +12,52 @@ from psycopg import sql
 from rapidbyte.destinations.postgres import ledger, loads, workers
 from rapidbyte.destinations.postgres.ledger import identifier
 from rapidbyte.destinations.postgres.loads import LoadRecord
+from rapidbyte.destinations.postgres.target import look_up
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
 
 
-def require_none_unfinished(connection: PgConnection, *, pipeline: str, stream: str) -> None:
+def has_begun(connection: PgConnection, *, pipeline: str, stream: str) -> bool:
+    """Whether partitions of an unfinished direct load of this stream are in its target. Looks; False without ledger."""
+    if (ledger.installed_version(connection) or 0) < ledger.VERSION:
+        return False
+    unfinished = loads.unfinished_loads(connection, pipeline=pipeline, stream=stream)
+    return any(has_landed(connection, record) for record in unfinished)
+
+
+def is_whole(connection: PgConnection, record: LoadRecord) -> bool:
+    """Whether all rows that the load has landed are in the target, as they were."""
+    target = _target(connection, record.load_id)
+    if target is None or not look_up(connection, target).exists:
+        return False
+    found = connection.execute(
+        sql.SQL(
+            "SELECT pg_catalog.count(*) FROM {} AS t WHERE EXISTS (SELECT FROM {} AS r"
+            " WHERE r.load_id OPERATOR(pg_catalog.=) {} AND r.xmin OPERATOR(pg_catalog.=) t.xmin)"
+        ).format(identifier(target), identifier(ledger.RECEIPTS), sql.Literal(record.load_id))
+    ).fetchone()
+    return bool(found and found[0] == loads.receipts_total(connection, record.load_id)[1])
+
+
+def require_none_unfinished(connection: PgConnection, *, pipeline: str, stream: str, but: str | None) -> None:
     """Refuses to load a stream of which an earlier direct load is incomplete: its rows would come twice.
 
-    Raises ConfigError with what landed, and how it is removed.
+    `but` is the load that this run goes on with. Raises ConfigError with what landed, and how it is removed.
     """
     for record in loads.unfinished_loads(connection, pipeline=pipeline, stream=stream):
         load_id = record.load_id
+        if load_id == but:
+            continue
         partitions, row_count = loads.receipts_total(connection, load_id)
         target = _target(connection, load_id)
         if target is None or not partitions:
             continue
-        remedy = sql.SQL("{}; UPDATE _rapidbyte.loads SET state = 'discarded' WHERE load_id = {};").format(
-            undo_statement(target, load_id), sql.Literal(load_id)
-        )
         raise ConfigError(
             f"an earlier direct load of stream {stream} did not end: {row_count} rows in {partitions} partitions of it"
             f" are in {target}, and the same source is not there to load the rest from",
             code="direct_load_unfinished",
-            hint=f"remove them, then load again: {remedy.as_string(None)}",
+            hint="remove them with `rapidbyte gc --undo`, then load again",
             stream=stream,
             table=str(target),
         )

@@ -73,7 +73,7 @@ def publish(
     failpoint("pub.fence_ok")
     _make_durable(connection)
     if contract.stage is None:
-        return _settle_direct(connection, contract, receipts)
+        return _settle_direct(connection, contract, receipts, checksum=checksum)
     stage = contract.stage
     locks.limit_waits(connection, publish_timeout_seconds)
     facts = _look_without_lock(connection, contract.target)
@@ -103,14 +103,19 @@ def publish(
     )
 
 
-def _settle_direct(connection: PgConnection, contract: WriteContract, receipts: LoadReceipts) -> FinalizeReport:
+def _settle_direct(
+    connection: PgConnection, contract: WriteContract, receipts: LoadReceipts, *, checksum: bool
+) -> FinalizeReport:
     """The rows are in the target: what is left is to see that they are all there, and to say so."""
     require_unchanged(contract, _look_without_lock(connection, contract.target))
     row_count = require_receipted(connection, contract, receipts)
     loads.end_load(connection, contract.load_id, state="published", publish=contract.publish, row_count=row_count)
     workers.release(connection, contract.load_id)
     failpoint("pub.state")
-    return FinalizeReport(load_id=contract.load_id, publish=contract.publish, rows=row_count)
+    note = f"no checksum: {contract.target} was loaded directly, without a stage that could be compared before it shows"
+    return FinalizeReport(
+        load_id=contract.load_id, publish=contract.publish, rows=row_count, warnings=(note,) if checksum else ()
+    )
 
 
 def _make_durable(connection: PgConnection) -> None:

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 
 from rapidbyte.contract import CopyTarget, WriteContract
 from rapidbyte.cursor import CursorBounds
-from rapidbyte.destinations.postgres import cursors, leases, ledger, loads, prepare, privileges, records, runs
+from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, privileges, records, runs
 from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.outcome import Publishing, with_statistics
 from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name, with_cursor
 from rapidbyte.destinations.postgres.prepare import Prepared, worker_role
+from rapidbyte.destinations.postgres.progress import require_known_beginning
 from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_types
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.target import look_up
@@ -97,7 +98,9 @@ class PostgresLeader:
         with self._session.looking(f"looking at {target}") as connection:
             facts = look_up(connection, target)
             types = resolve_types(connection, shape)
-            stored = cursors.stored_cursors(connection, self._spec.pipeline) if shape.cursor is not None else {}
+            told = shape.cursor is not None and ledger.may_look(connection)
+            stored = cursors.stored_cursors(connection, self._spec.pipeline) if told else {}
+            begun = told and direct.has_begun(connection, pipeline=self._spec.pipeline, stream=shape.spec.name)
         plan = decide_stream(
             order,
             shape,
@@ -108,7 +111,10 @@ class PostgresLeader:
             choose_wire=choose_stream_wire,
             readers=tuple(stream for relation, stream in readers if relation == target),
         )
-        return with_cursor(plan, stored.get(plan.name))
+        plan = with_cursor(plan, stored.get(plan.name))
+        if told and plan.cursor is not None and not begun:
+            require_known_beginning(plan, facts, stored=plan.cursor.stored)
+        return plan
 
     def check_privileges(self, plan: RunPlan) -> None:
         """Raises PrivilegeError with the exact GRANT for everything that is missing; ConfigError for what no GRANT

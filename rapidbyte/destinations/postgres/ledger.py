@@ -283,6 +283,18 @@ def installed_version(connection: PgConnection) -> int | None:
     return version
 
 
+def may_look(connection: PgConnection) -> bool:
+    """Whether what the ledger says can be read; also where there is none. Which GRANT is missing is asked elsewhere."""
+    row = connection.execute(
+        "SELECT pg_catalog.bool_and(pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
+        " AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = ANY (%s)",
+        (SCHEMA, [name.name for name in TABLES]),
+    ).fetchone()
+    return row is None or row[0] is not False
+
+
 def lock_ledger(connection: PgConnection) -> None:
     """Makes this transaction the only one that changes the ledger's tables or their grants."""
     lock(connection, "ledger")

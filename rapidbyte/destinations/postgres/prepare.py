@@ -21,7 +21,7 @@ from rapidbyte.destinations.postgres.finalize import create_source_indexes
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.planning import alterations, create_stage, stage_name, unalterable
-from rapidbyte.destinations.postgres.progress import require_known_progress
+from rapidbyte.destinations.postgres.progress import require_known_beginning, require_own_target
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError
@@ -58,8 +58,7 @@ def prepare(
     signature = records.signature(stream, source=held.source, worker=worker)
     facts = look_up(connection, stream.target)
     _require_as_planned(stream, facts)
-    direct.require_none_unfinished(connection, pipeline=held.pipeline, stream=stream.name)
-    require_known_progress(connection, stream, facts, bounds, pipeline=held.pipeline)
+    require_own_target(connection, stream, facts, bounds, pipeline=held.pipeline)
     left = [
         record
         for record in loads.unfinished_loads(connection, pipeline=held.pipeline, stream=stream.name)
@@ -70,9 +69,14 @@ def prepare(
         found = found or _continued(connection, record, signature, bounds)
         if found is None or found.load_id != record.load_id:
             drop_leftover(connection, record.load_id)
+    direct.require_none_unfinished(
+        connection, pipeline=held.pipeline, stream=stream.name, but=None if found is None else found.load_id
+    )
     if found is not None:
         loads.adopt_load(connection, found.load_id, run_id=held.run_id, fence=held.fence, run_key=held.run_key)
         return found
+    if bounds is not None:
+        require_known_beginning(stream, facts, stored=bounds.stored)
     load_id = new_load_id()
     stage = stage_name(stream.target, stream.publish, load_id)
     _create(session, connection, destination, stream, stage, facts)
@@ -103,14 +107,15 @@ def _continued(
     """The load, if what it lacks can be loaded into its stage: partitions that can be named again, the same rows."""
     partitions = records.read_partitions(record.stream, record.partitions)
     stored = records.read_bounds(record.bounds)
-    if record.signature != signature or record.stage is None or partitions is None:
+    if record.signature != signature or partitions is None:
         return None
     if (bounds is None) != (stored is None) or (
         bounds is not None and stored is not None and (bounds.stored, bounds.field) != (stored.stored, stored.field)
     ):
         return None
     receipts = loads.receipts_of(connection, record.load_id)
-    if not receipts or not _stage_is_whole(connection, record):
+    whole = direct.is_whole if record.publish == "direct" else _stage_is_whole
+    if not receipts or not whole(connection, record):
         return None
     return Prepared(
         load_id=record.load_id,

@@ -1,4 +1,4 @@
-"""What keeps an increment from loading too much or too little: its cursor was forgotten, or its target is gone."""
+"""What keeps an increment from loading too much or too little: its cursor is not known, or its target is gone (E12)."""
 
 from __future__ import annotations
 
@@ -10,48 +10,45 @@ from rapidbyte.errors import ConfigError
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.plan import StreamPlan
 
-_HAS_BEEN_LOADED: LiteralString = """
-SELECT FROM _rapidbyte.loads
-WHERE pipeline = %s AND stream = %s AND target_schema = %s AND target_table = %s AND state = 'published'
-      AND row_count > 0 AND bounds ->> 'high' IS NOT NULL
-LIMIT 1
-"""
-
-
 _CURSOR_OF_A_LOAD: LiteralString = """
 SELECT FROM _rapidbyte.cursors WHERE pipeline = %s AND stream = %s AND load_id IS NOT NULL
 """
 """One that was set by hand has none: then the target may be new."""
 
 
-def require_known_progress(
-    connection: PgConnection, stream: StreamPlan, facts: TargetFacts, bounds: CursorBounds | None, *, pipeline: str
-) -> None:
-    """Raises ConfigError for an append from the beginning to a target that has what earlier increments brought.
+def require_known_beginning(plan: StreamPlan, facts: TargetFacts, *, stored: str | None) -> None:
+    """Refuses to append a stream from its beginning to a target that has rows (E12).
 
-    Also for an increment into a table that would have to be made: what earlier ones brought would be missing (E12).
+    They may be the same ones: after `state reset`, where the ledger was lost, or where the stream was loaded as a
+    whole before. `stored` is the cursor where the increment would begin. What the leader may not look into may have
+    rows, too; where a GRANT is missing for the load itself, that is told elsewhere. Pure. Raises ConfigError.
     """
-    if bounds is not None and bounds.stored is not None and not facts.exists:
-        _require_own_cursor(connection, stream, pipeline=pipeline)
-    if bounds is None or bounds.stored is not None or stream.write_mode != "append":
+    if stored is not None or plan.write_mode != "append" or not facts.exists or facts.empty:
         return
-    if not facts.exists or facts.empty:
+    hidden = facts.empty is None
+    if hidden and "SELECT" in facts.privileges:
         return
-    target = stream.target
-    found = connection.execute(_HAS_BEEN_LOADED, (pipeline, stream.name, target.schema, target.name)).fetchone()
-    if found is None:
-        return
+    rows = "whose rows we may not see" if hidden else "which has rows"
+    see = f"grant SELECT on {facts.name}, " if hidden else ""
     raise ConfigError(
-        f"the cursor of stream {stream.name} was forgotten, and {target} is not empty: to append from the beginning"
-        " would load its rows twice",
-        code="cursor_forgotten",
-        hint="give the cursor back with `rapidbyte state set`, load with --full-refresh, or empty the table",
-        stream=stream.name,
-        table=str(target),
+        f"stream {plan.name} would be appended from its beginning to {facts.name}, {rows}: the ledger does not know how"
+        " far it has been loaded, and rows could come twice",
+        code="cursor_unknown",
+        hint=f"{see}load it anew with --full-refresh, or say with `rapidbyte state set` how far {facts.name} is loaded",
+        stream=plan.name,
+        table=str(facts.name),
+        afterwards=f"{facts.name} was not touched",
     )
 
 
-def _require_own_cursor(connection: PgConnection, stream: StreamPlan, *, pipeline: str) -> None:
+def require_own_target(
+    connection: PgConnection, stream: StreamPlan, facts: TargetFacts, bounds: CursorBounds | None, *, pipeline: str
+) -> None:
+    """Raises ConfigError for an increment into a table that would have to be made: what earlier ones brought would be
+    missing.
+    """
+    if bounds is None or bounds.stored is None or facts.exists:
+        return
     if connection.execute(_CURSOR_OF_A_LOAD, (pipeline, stream.name)).fetchone() is None:
         return
     raise ConfigError(

@@ -400,7 +400,9 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
         refusing_updates=tuple(name for name, updates, _ in unidentified if updates),
         refusing_deletes=tuple(name for name, _, deletes in unidentified if deletes),
         columns=columns,
-        empty=_is_empty(connection, basis["name"], kind) if "SELECT" in privileges and not secured else None,
+        empty=_is_empty(connection, basis["name"], kind)
+        if basis["may_use"] and "SELECT" in privileges and not secured
+        else None,
         indexes=indexes,
         checks=tuple(
             CheckFacts(name=name, definition=definition, columns=tuple(named), comment=remark)
