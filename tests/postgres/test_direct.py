@@ -10,7 +10,7 @@ import rapidbyte
 from rapidbyte.destinations.postgres import direct
 from rapidbyte.model import Secret
 from rapidbyte.result import RunResult
-from rapidbyte.spec import WorkerLogin
+from rapidbyte.spec import RunOptions, WorkerLogin
 from tests.postgres.test_run import spec
 
 Connect = Callable[..., psycopg.Connection]
@@ -29,6 +29,12 @@ INSERT INTO raw.orders (id, note) VALUES (0, 'ours');
 def load(source: str, destination: str, **settings: object) -> RunResult:
     """Appends orders straight into raw.orders."""
     return rapidbyte.run(spec(source, destination, "orders", write_mode="append", append_strategy="direct", **settings))
+
+
+def undo(admin: psycopg.Connection) -> int:
+    """As `gc --undo` does: rows removed of all loads."""
+    loads = admin.execute("SELECT load_id FROM _rapidbyte.loads").fetchall()
+    return sum(direct.undo(admin, load_id) for (load_id,) in loads)  # type: ignore[arg-type]
 
 
 def test_partitions_land_in_the_target_without_a_stage(source_db: str, destination_db: str, connect: Connect) -> None:
@@ -94,8 +100,8 @@ def test_what_landed_before_a_failure_stays_and_is_told(source_db: str, destinat
     assert f"{stream.records_written} rows in" in again.error.message
     assert admin.execute("SELECT count(*) - 1 FROM raw.orders").fetchone() == landed
     admin.execute("UPDATE raw.orders SET at = 8 WHERE id = 0")
-    statements = (again.error.hint or "").removeprefix("remove them, then load again: ")
-    admin.execute(statements)  # type: ignore[arg-type]
+    assert again.error.hint == "remove them with `rapidbyte gc --undo`, then load again"
+    assert undo(admin) == stream.records_written
     assert admin.execute("SELECT id, note, at FROM raw.orders").fetchall() == [(0, "ours", 8)]
     source.execute("UPDATE orders SET note = 'good' WHERE id = 20000")
     assert load(source_db, destination_db).status == "succeeded"
@@ -113,6 +119,16 @@ def test_an_unfinished_load_is_undone_once(source_db: str, destination_db: str, 
     removed = [direct.undo(admin, load_id) for (load_id,) in [*loads, *loads]]  # type: ignore[arg-type]
     assert (removed, landed > 0) == ([0, landed, 0, 0], True)
     assert admin.execute("SELECT count(*) FROM raw.orders").fetchone() == (20001,)
+
+
+def test_a_checksum_is_not_to_be_had_and_that_is_told(source_db: str, destination_db: str, connect: Connect) -> None:
+    """There is no stage that could be compared before it shows: null, and a warning."""
+    connect(source_db).execute(SOURCE)
+    connect(destination_db).execute(TARGET)
+    asked = spec(source_db, destination_db, "orders", write_mode="append", append_strategy="direct")
+    stream = rapidbyte.run(asked, options=RunOptions(checksum=True)).streams[0]
+    assert (stream.status, stream.checksum) == ("succeeded", None)
+    assert any(warning.startswith("no checksum: raw.orders was loaded directly") for warning in stream.warnings)
 
 
 def test_a_trigger_that_drops_rows_fails_the_partition(source_db: str, destination_db: str, connect: Connect) -> None:

@@ -33,6 +33,8 @@ SETTINGS = {
     "GRANT INSERT ON raw.t TO {role}",
     "insert by columns": LEDGER + "CREATE SCHEMA raw; GRANT USAGE ON SCHEMA raw TO {role};"
     "CREATE TABLE raw.t (id int, a text); GRANT INSERT (id, a) ON raw.t TO {role}",
+    "insert into what may be read": LEDGER + "CREATE SCHEMA raw; GRANT USAGE ON SCHEMA raw TO {role};"
+    "CREATE TABLE raw.t (id int, a text); GRANT SELECT, INSERT ON raw.t TO {role}",
     "insert beside a serial column": LEDGER + "CREATE SCHEMA raw; GRANT USAGE ON SCHEMA raw TO {role};"
     "CREATE TABLE raw.t (id int, a text, n serial); GRANT INSERT ON raw.t TO {role};"
     "GRANT USAGE ON SEQUENCE raw.t_n_seq TO {role}",
@@ -54,6 +56,10 @@ MISSING = {
         "REVOKE USAGE ON SCHEMA raw FROM {role}"
     ),
     ("insert", 'GRANT USAGE ON SCHEMA "raw" TO "{role}"'): "REVOKE USAGE ON SCHEMA raw FROM {role}",
+    (
+        "insert into what may be read",
+        'GRANT USAGE ON SCHEMA "raw" TO "{role}"',
+    ): "REVOKE USAGE ON SCHEMA raw FROM {role}",
     ("insert", 'GRANT INSERT ON TABLE "raw"."t" TO "{role}"'): "REVOKE INSERT ON raw.t FROM {role}",
     ("insert", 'GRANT CREATE ON SCHEMA "_rapidbyte" TO "{role}"'): "REVOKE CREATE ON SCHEMA _rapidbyte FROM {role}",
     ("insert", 'GRANT USAGE ON SCHEMA "_rapidbyte" TO "{role}"'): "REVOKE USAGE ON SCHEMA _rapidbyte FROM {role}",
