@@ -159,20 +159,22 @@ def select_streams(streams: tuple[StreamSpec, ...], names: tuple[str, ...]) -> t
     return tuple(stream for stream in streams if stream.name in names)
 
 
+LEADER_CONNECTIONS = 2
+"""At the destination: the leader's session and its lease's."""
+
+SNAPSHOT_CONNECTIONS = 2
+"""At the source: the snapshot's holder and a checksum's."""
+
+
 def choose_workers(
     asked: int | None, *, cores: int, source: ServerFacts | None, destination: ServerFacts
 ) -> tuple[int, str]:
     """How many workers, and why. An explicit number is obeyed, or refused when connections do not suffice.
 
     Each worker takes a connection at either end; the leader takes two at the destination, the snapshot two
-    at the source: its holder's, and a checksum's.
+    at the source: its holder's, and a checksum's. Where both ends are on one server, all of that is counted together.
     """
-    limits = [
-        (facts.connections_left - 2, _connections_of(facts, side))
-        for facts, side in ((destination, "destination"), (source, "source"))
-        if facts is not None and facts.connections_left is not None
-    ]
-    room, what = min(limits, default=(1_000_000, ""))
+    room, what = min(_rooms(source, destination), default=(1_000_000, ""))
     if room < 1:
         raise ConfigError(
             f"{what} do not suffice for a single worker",
@@ -187,6 +189,33 @@ def choose_workers(
     if room < auto:
         return room, f"as many as fit into {what}"
     return auto, f"auto: {cores} cores"
+
+
+def _rooms(source: ServerFacts | None, destination: ServerFacts) -> list[tuple[int, str]]:
+    """For how many workers connections are left, and where.
+
+    Ends on one server share what max_connections leaves, and a limit that is on both; one that is on the role or the
+    database of one end alone is that end's.
+    """
+    sides = [(destination, "destination"), (source, "source")]
+    known = [(facts, side) for facts, side in sides if facts is not None and facts.connections_left is not None]
+    shared = source is not None and _is_same_server(source, destination)
+    limits = {facts.connections_limit for facts, _ in known}
+    rooms: list[tuple[int, str]] = []
+    for facts, side in known:
+        left = facts.connections_left or 0
+        if shared and (not facts.connections_limit or len(limits) == 1):
+            rooms.append(((left - LEADER_CONNECTIONS - SNAPSHOT_CONNECTIONS) // 2, _connections_of(facts, "server")))
+        else:
+            own = LEADER_CONNECTIONS if side == "destination" else SNAPSHOT_CONNECTIONS
+            rooms.append((left - own, _connections_of(facts, side)))
+    return rooms
+
+
+def _is_same_server(one: ServerFacts, other: ServerFacts) -> bool:
+    """Whether these are databases of one server, as far as they let us know."""
+    server, other_server = one.identity.rpartition("/")[0], other.identity.rpartition("/")[0]
+    return bool(server) and server == other_server
 
 
 def _connections_of(facts: ServerFacts, side: str) -> str:

@@ -89,7 +89,7 @@ def test_a_target_whose_cursor_is_gone_is_not_appended_to(source: str, destinati
     """E12: all rows would come again: exit 2; an upsert may begin at the beginning, its keys are there already."""
     loaded(increments(source, destination_db))
     run(destination_db, "DELETE FROM _rapidbyte.cursors; ALTER TABLE raw.t DROP CONSTRAINT t_pkey")
-    refused(increments(source, destination_db), 2, "cursor_forgotten")
+    refused(increments(source, destination_db), 2, "cursor_unknown")
     assert rows_of(destination_db, ROWS) == [([1, 2, 3],)]
     fill(source, 4, 4)
     loaded(increments(source, destination_db, "upsert"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rapidbyte.errors import ConfigError
@@ -42,3 +44,26 @@ def test_no_room_for_a_worker_is_refused() -> None:
     """Exit 2, before anything is touched."""
     with pytest.raises(ConfigError, match="connection limit of database d"):
         choose_workers(None, cores=2, source=None, destination=facts(2, "connection limit of database d"))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "found"),
+    [
+        ("7/1", "7/2", (3, "9 asked for, 3 fit into the server's free connections")),
+        ("7/1", "7/1", (3, "9 asked for, 3 fit into the server's free connections")),
+        ("2026-01-01/5432/1", "2026-01-01/5432/2", (3, "9 asked for, 3 fit into the server's free connections")),
+        ("7/1", "8/1", (8, "9 asked for, 8 fit into the destination's free connections")),
+        ("", "", (8, "9 asked for, 8 fit into the destination's free connections")),
+    ],
+)
+def test_two_ends_on_one_server_share_its_connections(source: str, destination: str, found: tuple[int, str]) -> None:
+    """Ten are left: leader and snapshot take four, each worker two (C11)."""
+    ends = [replace(facts(10), identity=identity) for identity in (source, destination)]
+    assert choose_workers(9, cores=2, source=ends[0], destination=ends[1]) == found
+
+
+def test_a_limit_of_one_end_is_not_shared() -> None:
+    """The source's role may open five more, its server fifty: the snapshot takes two of the five (C11)."""
+    source = replace(facts(5, "connection limit of role r"), identity="7/1")
+    found = choose_workers(9, cores=2, source=source, destination=replace(facts(50), identity="7/2"))
+    assert found == (3, "9 asked for, 3 fit into the source's free connections (connection limit of role r)")
