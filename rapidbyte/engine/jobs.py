@@ -14,7 +14,7 @@ from rapidbyte.errors import RapidbyteError
 from rapidbyte.partition import Partition, can_be_named_again
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
-from rapidbyte.retry import RetryPolicy
+from rapidbyte.retry import Noted, RetryPolicy, repeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,9 @@ class StreamLoad:
         return self.plan.name
 
 
-def partitions_of(work: Work, load: StreamLoad, snapshot: Snapshot) -> tuple[StreamLoad, tuple[Partition, ...]]:
+def partitions_of(
+    work: Work, load: StreamLoad, snapshot: Snapshot, noted: Noted
+) -> tuple[StreamLoad, tuple[Partition, ...]]:
     """A load's partitions: as recorded where it is resumed, else made now, and recorded where they can be named again.
 
     A load whose source has changed since cannot be resumed: then the load that is returned is another, in a new stage.
@@ -67,7 +69,13 @@ def partitions_of(work: Work, load: StreamLoad, snapshot: Snapshot) -> tuple[Str
         load = begun_anew(work, load)
     partitions = snapshot.partitions(load.plan, work.plan.partition_bytes(load.plan), load.contract.bounds)
     if all(can_be_named_again(partition.range) for partition in partitions):
-        work.runtime.leader.record_partitions(load.contract, partitions)
+        # Names what is to be loaded, and may be repeated: a lost connection or a deadlock is no reason to give up.
+        repeat(
+            lambda _: work.runtime.leader.record_partitions(load.contract, partitions),
+            work.policy,
+            stop=work.stopping.event.is_set,
+            noted=noted,
+        )
         load = replace(load, resumable=True)
     return load, partitions
 

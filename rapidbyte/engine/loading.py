@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.failures import afterwards, of_the_target, reported
@@ -143,7 +144,8 @@ class Loading:
         jobs: list[PartitionJob] = []
         for load in waiting:
             try:
-                current, partitions = partitions_of(self._work, load, snapshot)
+                noted = partial(self._note, stream=load.name)
+                current, partitions = partitions_of(self._work, load, snapshot, noted)
                 own = jobs_of(self._work, current, partitions, snapshot)
             except RapidbyteError as error:
                 if not self._work.isolated:

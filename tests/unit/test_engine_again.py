@@ -261,6 +261,19 @@ def test_files_that_have_changed_since_are_loaded_anew() -> None:
     assert result.records_written == 2
 
 
+def test_recording_partitions_survives_a_lost_connection() -> None:
+    """E18: naming them twice is harmless; the try that failed is told and counted, and nothing begins anew."""
+    broken = DestinationError("gone", code="connection_lost", retry="connection")
+    leader = FakeLeader(passing={("record", "a"): [broken]})
+    events: list[Event] = []
+    source = FakeSource(1)
+    source.files = True
+    result = run(source, leader, "a", events=events)
+    assert (result.status, result.retry_count, result.attempts) == ("succeeded", 1, 1)
+    assert calls(leader, "record", "discard") == [("record", "a"), ("record", "a")]
+    assert [event.code for event in events if isinstance(event, Retried)] == ["connection_lost"]
+
+
 @pytest.mark.parametrize(("files", "recorded"), [(True, [("record", "a")]), (False, [])])
 def test_only_partitions_that_can_be_named_again_are_recorded(files: bool, recorded: list[tuple[str, str]]) -> None:
     """Ranges of a heap are not: another snapshot has other rows in them."""
