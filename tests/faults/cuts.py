@@ -12,6 +12,8 @@ from tests.faults.sweep import Outcome, attempt_problems, end_problems, is_finis
 
 Side = Literal["source", "destination"]
 WORKERS = 2
+PUBLISHING = b"UPDATE _rapidbyte.loads SET state"
+"""What the leader's session has sent when its next COMMIT is the one that publishes."""
 
 
 def measure(lane: Lane, mode: str, side: Side) -> dict[str, int]:

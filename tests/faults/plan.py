@@ -127,7 +127,7 @@ def _cuts(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int)
                         cut = Cut(how=how, direction=direction, offset=offset)
                         chosen.append((f"{how}, {side}", mode, side, cut))
         for turn in range(counts.acknowledgements):
-            for who, after in (("rapidbyte leader", b"published"), ("rapidbyte worker", b"receipts")):
+            for who, after in (("rapidbyte leader", cuts.PUBLISHING), ("rapidbyte worker", b"receipts")):
                 cut = Cut(commit_of=who, after=after, answered=turn % 2 == 0)
                 chosen.append((f"the answer to COMMIT of a {who}", mode, "destination", cut))
 
