@@ -232,7 +232,7 @@ def test_a_sample_is_text_in_the_order_of_the_columns(case: Case) -> None:
     with opened(case) as (snapshot, stream, _):
         rows = snapshot.sample(stream, 3)
     assert len(rows) == 3
-    assert all(row[1] == "x" * 200 and row[0] is not None and row[0].isdigit() for row in rows)
+    assert all(row[1] in {"x" * 200, "x" * 600} and row[0] is not None and row[0].isdigit() for row in rows)
 
 
 def test_a_snapshot_says_that_it_is_alive(case: Case) -> None:
