@@ -25,6 +25,7 @@ from rapidbyte.spec import (
     StreamSpec,
     WorkerLogin,
 )
+from tests.postgres.test_run import no_session_is_left
 
 Connect = Callable[..., psycopg.Connection]
 
@@ -433,7 +434,4 @@ def test_a_comparison_stops_when_it_is_told_to(
 
     with pytest.raises(CancelledError):
         wiring.verify(pipeline, stop=after_a_while)
-    row = admin.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rapidbyte %' AND state = 'active'"
-    )
-    assert row.fetchone() == (0,)
+    assert no_session_is_left(admin)
