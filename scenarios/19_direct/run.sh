@@ -17,7 +17,8 @@ expect "not to be run again" "false" "$(json second.json streams.0.safe_to_retry
 expect_exit 2 rapidbyte run pipeline.yaml > third.json 2> err.txt
 expect_text "what landed, again" "$landed rows in" err.txt
 expect "nothing more has landed" "$((50001 + landed))" "$(dest_sql "SELECT count(*) FROM app.readings")"
-dest_sql "$(json third.json error.hint | sed 's/^remove them, then load again: //')"
+expect_text "the way out" "rapidbyte gc --undo" err.txt
+rapidbyte gc pipeline.yaml --undo > gc.json
 expect "as before" "50001" "$(dest_sql "SELECT count(*) FROM app.readings")"
 
 source_sql "UPDATE readings SET value = 1 WHERE id = 50000"
