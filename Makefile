@@ -56,7 +56,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.installed-embedded
 	@$(BIN)/rapidbyte demo
 
-test: static all-tests scenarios
+test: static all-tests scenarios faults
 
 check: static unit
 

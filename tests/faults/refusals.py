@@ -101,7 +101,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(name="a lock that is not given", blocker="LOCK TABLE raw.orders IN SHARE ROW EXCLUSIVE MODE", exit_code=4,
             says="lock", settings={"publish_timeout": "1s"}),
     Refusal(name="no database", sql="ALTER DATABASE {database} CONNECTION LIMIT 0", role=LOADER, exit_code=4,
-            undo="ALTER DATABASE {database} CONNECTION LIMIT -1"),
+            undo="ALTER DATABASE {database} CONNECTION LIMIT -1", modes=("append", "replace-swap")),
     Refusal(name="no CREATE on the database", role=LOADER, exit_code=2, says="CREATE ON DATABASE",
             sql=f"REVOKE CREATE ON DATABASE {{database}} FROM {LOADER}",
             undo=f"GRANT CREATE ON DATABASE {{database}} TO {LOADER}", modes=("append", "replace-swap")),
