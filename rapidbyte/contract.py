@@ -168,6 +168,8 @@ class WorkerReport:
     """The receipt's times and what the worker spent before and after."""
     read: ReadTimes
     bytes_read: int
+    rows_read: int | None = None
+    """Rows that the source delivered, where transforms may have made others of them; None: those of the receipt."""
     attempts: int = 1
 
 

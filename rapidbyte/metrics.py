@@ -81,6 +81,11 @@ class Laps:
         self._seconds[activity] = self._seconds.get(activity, 0.0) + now - self._last
         self._last = now
 
+    def book(self, activity: Activity, seconds: float) -> None:
+        """Books so many seconds of those since the last lap, measured where they were spent, as `activity`."""
+        self._seconds[activity] = self._seconds.get(activity, 0.0) + seconds
+        self._last += seconds
+
     def skip(self) -> None:
         """Books nothing for what has passed since the last lap: it was measured elsewhere."""
         self._last = time.monotonic()

@@ -55,6 +55,8 @@ class StreamShape:
     """The columns' types that are not built in; `oid` is the one of `Column.type`."""
     cursor: CursorColumn | None = None
     """What `cursor_field` names."""
+    transforms: tuple[str, ...] = ()
+    """What happens to the rows before they are written, a phrase for each transform; `columns` are those after it."""
     warnings: tuple[str, ...] = ()
 
 

@@ -25,6 +25,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a row stands in its source."""
+
+    file: str
+    line: int | None = None
+    """From 1; None where the format has no lines."""
+    row: int | None = None
+    """From 1, within the file; None where rows were left out before."""
+
+    def __str__(self) -> str:
+        if self.line is not None:
+            return f"{self.file}, line {self.line}"
+        return self.file if self.row is None else f"{self.file}, row {self.row}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """One hand-over: about `FlushSettings.block_bytes` of a partition, in order."""
 
@@ -33,6 +49,10 @@ class Block:
     """Whole rows that ended in this block."""
     size: int
     """Bytes, for the bound on what is under way."""
+    origin: Callable[[int], Place] | None = None
+    """Where a row of this block, counted from 0, comes from. May read the source again. None: nobody knows."""
+    transform_s: float = 0.0
+    """Seconds that the thread which takes this block has spent on transforming it."""
 
 
 class BlockStream(Protocol):
@@ -75,6 +95,12 @@ def never() -> bool:
     """A Stop that does not come."""
     return False
 
+
+TransformPartition = Callable[[Iterator[Block], Stop], Iterator[Block]]
+"""A partition's blocks, transformed. Takes every block, to the last one. Picklable; called by a worker's thread.
+
+Raises DataError for rows that a rule refuses or whose values do not fit, CancelledError, and what taking raises.
+"""
 
 ReadPartition = Callable[[Partition, Stop, int], AbstractContextManager[PartitionRead]]
 """(partition, stop, worker number) -> blocks. Picklable; connects when entered, closes when left."""
@@ -391,6 +417,11 @@ Observer = Callable[[Event], None]
 """Called from several threads; must not block and must not raise."""
 
 
+def untransformed(_stream: StreamPlan) -> TransformPartition | None:
+    """None: rows are written as they are read."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """What `wiring` puts together and the engine runs with."""
@@ -400,3 +431,5 @@ class Runtime:
     write: WritePartition
     options: RunOptions
     observe: Observer
+    transform: Callable[[StreamPlan], TransformPartition | None] = untransformed
+    """What happens to a stream's rows between reading and writing; None: nothing."""

@@ -23,6 +23,9 @@ NewColumnPolicy = Literal["add", "ignore", "fail"]
 RemovedColumnPolicy = Literal["ignore", "fail"]
 TypeChangePolicy = Literal["coerce", "fail", "null"]
 NullabilityPolicy = Literal["allow", "fail"]
+RuleKind = Literal["assert_not_null", "assert_unique", "assert_regex", "assert_range", "assert_in", "assert_expression"]
+MaskMethod = Literal["hash", "redact", "partial", "null"]
+CaseStyle = Literal["lower", "upper", "snake"]
 
 MEGABYTE = 1024 * 1024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
@@ -102,6 +105,92 @@ def dsn_fault(dsn: str) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SqlTransform:
+    """`use: sql`: one SELECT over `input`, which is also called like the stream."""
+
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule of `use: validate`. What a kind does not need is empty."""
+
+    kind: RuleKind
+    fields: tuple[str, ...] = ()
+    """One for all kinds but `assert_unique`, which takes several together, and `assert_expression`, which has none."""
+    pattern: str = ""
+    low: str | None = None
+    high: str | None = None
+    """Bounds as they were written, both inclusive."""
+    values: tuple[str, ...] = ()
+    expression: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidateTransform:
+    """`use: validate`: rules that every row must meet."""
+
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldMask:
+    """How one column is masked. NULL stays NULL."""
+
+    field: str
+    method: MaskMethod
+    keep_start: int = 0
+    keep_end: int = 0
+    """Characters that `partial` leaves at either end."""
+    text: str = "***"
+    """What `redact` puts in every value's place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskTransform:
+    """`use: mask`."""
+
+    masks: tuple[FieldMask, ...]
+    key: Secret | None = None
+    """Given where a column is hashed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameTransform:
+    """`use: rename`."""
+
+    names: tuple[tuple[str, str], ...]
+    """(column, its new name)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropTransform:
+    """`use: drop`."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CastTransform:
+    """`use: cast`."""
+
+    types: tuple[tuple[str, str], ...]
+    """(column, PostgreSQL type)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseTransform:
+    """`use: case`: how columns are spelled."""
+
+    style: CaseStyle
+
+
+Transform = (
+    SqlTransform | ValidateTransform | MaskTransform | RenameTransform | DropTransform | CastTransform | CaseTransform
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSpec:
     """One entry of `source.streams`, or one table that a pattern matched."""
 
@@ -136,6 +225,8 @@ class StreamSpec:
     """Column that orders rows with equal cursors."""
     null_cursor: NullCursor = "fail"
     cursor_lag: CursorLag | None = None
+    transforms: tuple[Transform, ...] = ()
+    """What happens to its rows on the way, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

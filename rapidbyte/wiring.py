@@ -24,6 +24,7 @@ from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape, select_
 from rapidbyte.ports import Event, Leader, Notice, Observer, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
+    MEGABYTE,
     Connection,
     EmbeddedServer,
     FilesSourceSpec,
@@ -122,6 +123,12 @@ def verify(
             code="verify_unsupported",
             afterwards="nothing was started",
         )
+    if any(stream.transforms for stream in spec.streams):
+        raise ConfigError(
+            "verify compares rows as they are, and the transforms of this pipeline change them",
+            code="verify_unsupported",
+            afterwards="nothing was started",
+        )
     from rapidbyte.destinations.postgres.compare import TargetsReader
     from rapidbyte.engine.comparing import verify_streams
     from rapidbyte.sources.postgres import PostgresSource
@@ -199,7 +206,8 @@ def _runtime(
     with _reached(spec.destination.connection, makes=makes) as (connection, missing):
         leader = _leader(replace(spec, destination=replace(spec.destination, connection=connection)), stop)
         try:
-            yield Runtime(source=source, leader=leader, write=_writer(), options=options, observe=observe), missing
+            runtime = Runtime(source=source, leader=leader, write=_writer(), options=options, observe=observe)
+            yield _transformed(spec, runtime, stop), missing
         finally:
             leader.close()
 
@@ -215,6 +223,18 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
     return PostgresSource(
         spec.source, pipeline=spec.pipeline, settle_seconds=spec.destination.settle_timeout_seconds, stop=stop
     )
+
+
+def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:
+    """The same; where the pipeline has transforms, with streams as they are after them."""
+    if not any(stream.transforms for stream in spec.streams):
+        return runtime
+    from rapidbyte.transforms.flow import Resources
+    from rapidbyte.transforms.source import TransformedSource
+
+    memory = max(64 * MEGABYTE, spec.resources.max_memory_bytes // 2)
+    source = TransformedSource(runtime.source, Resources(memory_bytes=memory), stop)
+    return replace(runtime, source=source, transform=source.transform)
 
 
 def _leader(spec: PipelineSpec, stop: Stop = never) -> Leader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rapidbyte.config.models import (
@@ -21,6 +22,7 @@ from rapidbyte.config.models import (
     ResourceKeys,
 )
 from rapidbyte.config.scalars import NO_BOUND
+from rapidbyte.config.transform_conversion import transforms_of
 from rapidbyte.spec import (
     Connection,
     DestinationSpec,
@@ -43,7 +45,10 @@ def make_spec(model: Pipeline, path: Path) -> PipelineSpec:
     return PipelineSpec(
         pipeline=model.pipeline,
         source=_source(model.source, folder),
-        streams=tuple(_stream(stream) for stream in model.source.streams),
+        streams=tuple(
+            replace(_stream(stream), transforms=transforms_of(model.transforms, stream.name))
+            for stream in model.source.streams
+        ),
         destination=_destination(model.destination, folder),
         resources=_resources(model.resources, limits),
         timeout_seconds=float(min(timeouts)) if timeouts else None,

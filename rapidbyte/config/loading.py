@@ -28,6 +28,7 @@ from rapidbyte.config.models import (
 from rapidbyte.config.overrides import apply_overrides
 from rapidbyte.config.problems import Finding, Index, config_error, findings_of
 from rapidbyte.config.rules import Sections, check_rules
+from rapidbyte.config.transform_keys import TransformKeys
 from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.spec import PipelineSpec
 
@@ -114,7 +115,11 @@ def _judge(index: Index, environment: Mapping[str, str]) -> tuple[Pipeline | Non
     else:
         streams = tuple(enumerate(pipeline.source.streams))
         sections = Sections(
-            source=pipeline.source, streams=streams, destination=pipeline.destination, environment=environment
+            source=pipeline.source,
+            streams=streams,
+            destination=pipeline.destination,
+            environment=environment,
+            transforms=tuple(enumerate(pipeline.transforms)),
         )
         return pipeline, [*_no_streams(streams), *check_rules(sections)]
     if not is_known:  # which keys belong into config and streams cannot be told
@@ -133,8 +138,10 @@ def _valid_sections(index: Index, environment: Mapping[str, str], *, is_files: b
     """What is valid in itself, so that what is wrong elsewhere does not hide what does not go together."""
     source: Any = index.data.get("source")
     inner = cast("dict[str, Any]", source) if isinstance(source, dict) else {}
-    listed = inner.get("streams")
-    items = cast("list[Any]", listed) if isinstance(listed, list) else []
+    items = _items(inner.get("streams"))
+    transforms = [
+        (position, _valid(TransformKeys, item)) for position, item in enumerate(_items(index.data.get("transforms")))
+    ]
     stream_model = FilesStream if is_files else PostgresStream
     judged = [(position, _valid(stream_model, item)) for position, item in enumerate(items)]
     without_streams: dict[str, Any] = {**inner, "streams": []}
@@ -143,7 +150,12 @@ def _valid_sections(index: Index, environment: Mapping[str, str], *, is_files: b
         streams=tuple((position, stream) for position, stream in judged if stream is not None),
         destination=_valid(Destination, index.data.get("destination")),
         environment=environment,
+        transforms=tuple((position, each) for position, each in transforms if each is not None),
     )
+
+
+def _items(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _valid(model: type[S], data: object) -> S | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from rapidbyte.config.document import Scalar
 from rapidbyte.config.scalars import (
@@ -41,6 +41,8 @@ from rapidbyte.config.scalars import (
     not_yet,
     only,
 )
+from rapidbyte.config.section import Section
+from rapidbyte.config.transform_keys import TransformKeys
 from rapidbyte.cursor import NullCursor
 from rapidbyte.model import SyncMode, WriteMode
 from rapidbyte.spec import (
@@ -60,16 +62,6 @@ Positive = Annotated[Integer, AfterValidator(at_least(1))]
 
 NOT_YET = "Not available in this version."
 NO_EFFECT = "Accepted, without effect:"
-
-
-class Section(BaseModel, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True):
-    """A mapping with known keys. Its validator is built when it is first used: building takes longer than loading."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _written(cls, value: Any) -> Any:
-        """A mapping of `--set` as such."""
-        return as_written(value)
 
 
 def _embedded(value: Any) -> Any:
@@ -561,13 +553,6 @@ class Execution(Section, frozen=True):
     dask: Dask | None = Field(default=None, description=f"The cluster. {NOT_YET}")
 
 
-def _transforms(value: Any) -> tuple[()]:
-    """The empty list: transforms are not there yet."""
-    if as_list(value):
-        raise fault("`transforms` is not available in this version")
-    return ()
-
-
 def _version(text: str) -> str:
     if text != "1.0":
         raise fault('the version must be "1.0"')
@@ -582,12 +567,9 @@ class PipelineKeys(Section, frozen=True):
     )
     pipeline: PipelineName = Field(description="Name of state, lease and receipts.")
     source: SourceKeys = Field(description="Where rows come from.")
-    transforms: Annotated[
-        tuple[()],
-        PlainValidator(_transforms),
-        Kind(name="list"),
-        WithJsonSchema({"type": "array", "items": {"type": "object"}}),
-    ] = Field(default=(), description=f"What happens on the way. {NOT_YET}")
+    transforms: Annotated[tuple[TransformKeys, ...], BeforeValidator(as_list)] = Field(
+        default=(), description="What happens to the rows on the way, in order (docs/transforms.md)."
+    )
     destination: Destination = Field(description="Where rows go.")
     resources: ResourceKeys = Field(default_factory=ResourceKeys, description="How much the run may take.")
     execution: Execution = Field(default_factory=Execution, description="Where workers run.")

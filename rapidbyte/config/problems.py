@@ -188,10 +188,10 @@ def _no_mapping(path: Path, index: Index) -> Finding:
 
 def _unknown_word(path: Path, expected: str, index: Index) -> Finding:
     words = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-    known = [word for word in words if not word.startswith(("source-", "dest-"))]
+    known = [word for word in words if not word.startswith(("source-", "dest-", "transform-"))]
     node = index.node(path)
     written = shown(node.written) if isinstance(node, Scalar) else "it"
-    if path[-1:] == ("use",):
+    if path[-1:] == ("use",) and path[0] != "transforms":
         what = "destination" if path[0] == "destination" else "source"
         known = ["postgres"] if what == "destination" else ["postgres", "files"]
         return Finding(path=path, message=f"`{written}` is no {what}", hint=f"use {' or '.join(known)}")

@@ -19,6 +19,8 @@ from rapidbyte.config.models import (
     PostgresStream,
 )
 from rapidbyte.config.problems import Finding, Path
+from rapidbyte.config.transform_keys import TransformKeys
+from rapidbyte.config.transform_rules import check_transforms
 from rapidbyte.model import IDENTIFIER_BYTES
 from rapidbyte.spec import MEGABYTE, dsn_fault, paths_of
 
@@ -39,14 +41,18 @@ class Sections:
     """With their positions in the file."""
     destination: Destination | None
     environment: Mapping[str, str]
+    transforms: tuple[tuple[int, TransformKeys], ...] = ()
+    """With their positions in the file."""
 
 
 def check_rules(sections: Sections) -> Iterator[Finding]:
     """Everything that does not go together."""
     yield from _streams_together(sections)
+    yield from check_transforms(sections.transforms, {stream.name for _, stream in sections.streams})
     for position, stream in sections.streams:
         path: Path = ("source", "streams", position)
-        yield from _keys_in_columns(stream, sections.destination, path)
+        if not sections.transforms:  # what the keys name are columns as they are written
+            yield from _keys_in_columns(stream, sections.destination, path)
         yield from _write_mode(stream, sections.destination, path)
         yield from check_cursor(stream, sections.destination, path)
         yield from _own_name_as_target(stream, path)

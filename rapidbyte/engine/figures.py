@@ -218,7 +218,7 @@ def stream_result(
     plan, published, reports = outcome.plan, outcome.published, outcome.reports
     began = outcome.partition_count is not None
     idle = outcome.published_by is not None or (outcome.bounds is not None and outcome.bounds.is_empty)
-    read = sum(receipt.rows for receipt in _receipts(outcome)) if began else 0 if idle else None
+    read = _rows_read(outcome) if began else 0 if idle else None
     return StreamResult(
         name=outcome.spec.name,
         target=str(plan.target) if plan is not None else outcome.spec.target or outcome.spec.name,
@@ -253,6 +253,12 @@ def stream_result(
         error=error_info(outcome.error, show_row_values=options.show_row_values) if outcome.error else None,
         sample=outcome.sample,
     )
+
+
+def _rows_read(outcome: StreamOutcome) -> int:
+    """Rows that the source has delivered; of partitions of an earlier run, those that were written."""
+    now = sum(report.receipt.rows if report.rows_read is None else report.rows_read for report in outcome.reports)
+    return now + sum(receipt.rows for receipt in outcome.resumed)
 
 
 def _rows_written(outcome: StreamOutcome) -> int:

@@ -102,12 +102,14 @@ def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snaps
         )
     )
     read = snapshot.reader(load.plan, work.plan)
+    transform = work.runtime.transform(load.plan)
     missing = [partition for partition in partitions if partition.index not in loaded]
     return [
         PartitionJob(
             order=0,
             read=read,
             write=work.runtime.write,
+            transform=transform,
             target=load.contract.copy,
             partition=partition,
             max_inflight_bytes=load.contract.flush.max_inflight_bytes,

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from rapidbyte.contract import CopyTarget, WorkerReport
 from rapidbyte.engine.handoff import Handoff
+from rapidbyte.engine.transforming import Transformed
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.partition import Partition
-from rapidbyte.ports import Block, ReadPartition, Stop, WritePartition
+from rapidbyte.ports import Block, ReadPartition, Stop, TransformPartition, WritePartition
 from rapidbyte.retry import RetryPolicy, repeat
 
 Watch = Callable[["PartitionJob", int, Block], None]
@@ -37,6 +38,8 @@ class PartitionJob:
     target: CopyTarget
     partition: Partition
     max_inflight_bytes: int
+    transform: TransformPartition | None = None
+    """What happens to the rows between reading and writing."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -121,7 +124,8 @@ def _try_partition(job: PartitionJob, stop: Stop, watch: Watch | None, laps: Lap
         reader.add_done_callback(lambda done: _pass_on_failure(done, handoff))
         laps.lap("wait_queue")
         try:
-            blocks = _Watched(job, handoff, worker, watch)
+            taken = _Watched(job, handoff, worker, watch)
+            blocks = taken if job.transform is None else Transformed(taken, job.transform, stop)
             receipt = job.write(job.target, job.partition, blocks, worker=worker, stop=stop)
         finally:
             handoff.close()
@@ -136,6 +140,7 @@ def _try_partition(job: PartitionJob, stop: Stop, watch: Watch | None, laps: Lap
         times=laps.times().plus(receipt.times),
         read=summary.times if summary is not None else ReadTimes(),
         bytes_read=summary.bytes if summary is not None else 0,
+        rows_read=None if job.transform is None or summary is None else handoff.row_count,
         attempts=attempts,
     )
 

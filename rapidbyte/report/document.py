@@ -124,6 +124,7 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> dict[str, Any]:
         "partition_bytes": partition_bytes,
         "estimated_rows": shape.estimated_rows,
         "estimated_bytes": shape.estimated_bytes,
+        "transforms": list(shape.transforms),
         "columns": [
             {
                 "name": column.source.name,

@@ -49,13 +49,14 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> list[str]:
         f"{_INDENT}{stream.write_mode}, published by {stream.publish}: {shown(stream.publish_reason)}",
         f"{_INDENT}wire: {stream.wire}",
         *(_cursor(stream.cursor) if stream.cursor is not None else ()),
+        *(f"{_INDENT}transform: {shown(phrase)}" for phrase in shape.transforms),
     ]
     lines += [
         f"{_INDENT}column {shown(column.source.name)}: {shown(column.source.type.name)} -> "
         f"{shown(column.target.type.name)} ({column.conversion})"
         + (f" -- {shown(column.source.reason)}" if column.source.reason else "")
         for column in stream.columns
-        if column.conversion != "identical" or column.source.reason
+        if column.conversion != "identical" or column.source.reason or shape.transforms
     ]
     for statement in stream.statements:
         lines += [f"{_INDENT}{printable(line)}" for line in statement.splitlines()]

@@ -15,6 +15,7 @@ from rapidbyte.cursor import CURSOR_TYPES, CursorBounds
 from rapidbyte.model import QualifiedName
 from rapidbyte.partition import Partition, PartitionRange
 from rapidbyte.plan import StreamPlan
+from rapidbyte.spec import MaskTransform
 
 _KINDS: dict[str, type[PartitionRange]] = {kind.__name__: kind for kind in get_args(PartitionRange)}
 
@@ -72,6 +73,11 @@ def signature(plan: StreamPlan, *, source: str | None, worker: str | None) -> st
         "leaves": [str(leaf) for leaf in plan.shape.leaves],
         "delivers": plan.shape.delivers,
         "spec": spec,
+        "mask_keys": [
+            hashlib.sha256(each.key.reveal().encode()).hexdigest()
+            for each in plan.shape.spec.transforms
+            if isinstance(each, MaskTransform) and each.key is not None
+        ],
         "columns": [
             (column.source.name, column.source.type.name, column.target.name, column.target.type.name)
             for column in plan.columns

@@ -46,8 +46,7 @@ def write_partition(
     doing = f"copying into {target.table}"
     # Connected once there is something to write: no session of ours lies idle until a slow source delivers.
     arriving = iter(blocks)
-    first = next(arriving, None)
-    laps.lap("wait_source")
+    first = _next(arriving, laps)
     login = connect(
         target.login, side="destination", application_name=session_name(f"worker-{worker}", target.pipeline), stop=stop
     )
@@ -89,13 +88,21 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
         if block is first:
             failpoint("w.copy_mid")
         laps.lap("write")
-        block = next(rest, None)
-        laps.lap("wait_source")
+        block = _next(rest, laps)
     end = encoder.finish()
     if end:
         copy.write(end)
     laps.lap("write")
     return size + len(end)
+
+
+def _next(arriving: Iterator[Block], laps: Laps) -> Block | None:
+    """The next block; the time until it is there was waiting but for what this thread spent on transforming it."""
+    block = next(arriving, None)
+    if block is not None:
+        laps.book("transform", block.transform_s)
+    laps.lap("wait_source")
+    return block
 
 
 def _copy_statement(target: CopyTarget) -> sql.Composed:

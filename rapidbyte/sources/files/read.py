@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import CancelledError, DataError, InternalError, SourceError
 from rapidbyte.metrics import ReadTimes
 from rapidbyte.partition import FileRange, Partition
-from rapidbyte.ports import Block, Stop
+from rapidbyte.ports import Block, Place, Stop, never
 from rapidbyte.sources.files import arrow_ipc
 from rapidbyte.sources.files.arrow_ipc import Batches
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
@@ -22,6 +24,7 @@ from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
 from rapidbyte.sources.files.parquet import Groups, ParquetFacts, Settled, deliver, read_facts, require_names, settle
 from rapidbyte.sources.files.paths import ByteRange, DataFile, require_unchanged
+from rapidbyte.sources.files.text import lines_before, text_lines
 from rapidbyte.spec import FileFormat
 
 if TYPE_CHECKING:
@@ -79,8 +82,16 @@ Rows = Records | JsonRecords | Groups | Batches
 class FileBlocks:
     """The blocks of one partition, in order. Iterated once, by one thread."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], rows: Rows, stop: Stop, block_bytes: int) -> None:
+    def __init__(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        rows: Rows,
+        stop: Stop,
+        block_bytes: int,
+        place: Callable[[int], Place],
+    ) -> None:
         self._batches = batches
+        self._place = place
         self._source = rows
         self._stop = stop
         self._block_bytes = block_bytes
@@ -93,8 +104,9 @@ class FileBlocks:
             for piece in pieces(batch, self._block_bytes):
                 if self._stop():
                     raise CancelledError("reading was stopped", code="stopped")
+                origin = partial(_shifted, self._place, self._rows)
                 self._rows += piece.num_rows
-                yield Block(data=piece, rows=piece.num_rows, size=piece.nbytes)
+                yield Block(data=piece, rows=piece.num_rows, size=piece.nbytes, origin=origin)
         self._is_complete = True
 
     def _timed(self) -> pa.RecordBatch | None:
@@ -140,7 +152,29 @@ def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int
     if file is None:
         raise InternalError(f"partition {partition.index} is of a file of another stream", code="partition_kind")
     with open_batches(task, file, part, stop) as (batches, rows):
-        yield FileBlocks(batches, rows, stop, task.block_bytes)
+        yield FileBlocks(batches, rows, stop, task.block_bytes, partial(place_of, task, file, part))
+
+
+def _shifted(place: Callable[[int], Place], first: int, row: int) -> Place:
+    return place(first + row)
+
+
+def place_of(task: FileTask, file: DataFile, part: FileRange, row: int) -> Place:
+    """Where a row of a partition (from 0) stands in its file. Reads the file again, as far as the row.
+
+    Where a condition has left rows out, nobody knows which one it is.
+    """
+    if task.where is not None:
+        return Place(file=file.path)
+    if not task.is_text:
+        groups = facts_of(file, task.format, flatten=task.flatten).groups
+        return Place(file=file.path, row=sum(group.rows for group in groups[: part.low_group or 0]) + row + 1)
+    span = None if part.low_byte is None else ByteRange(low=part.low_byte, high=part.high_byte)
+    if task.dialect is not None:
+        return Place(file=file.path, line=_records(task, file, task.dialect, span, never).line_of(row))
+    lines = enumerate(text_lines(file, task.encoding, span), lines_before(file, task.encoding, span) + 1)
+    filled = (number for number, line in lines if line.strip())
+    return Place(file=file.path, line=next(itertools.islice(filled, row, None), None))
 
 
 @contextmanager

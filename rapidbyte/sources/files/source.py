@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import uuid
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
@@ -25,9 +21,7 @@ from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
 from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.text import never
 from rapidbyte.spec import FilesSourceSpec, StreamSpec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from rapidbyte.transforms.printing import listed, printed
 
 _TEXT_ENDINGS = ("csv", "tsv", "ndjson", "jsonl", "json")
 _DATA_FILES = (
@@ -153,7 +147,7 @@ class FilesSnapshot:
             with open_batches(found.task, file, FileRange(path=file.path), self._stop) as (batches, _):
                 for batch in batches:
                     columns = [
-                        [printed(value, column.type.name) for value in _listed(values.slice(0, limit - len(rows)))]
+                        [printed(value, column.type.name) for value in listed(values.slice(0, limit - len(rows)))]
                         for values, column in zip(batch.columns, found.shape.columns, strict=True)
                     ]
                     rows.extend(zip(*columns, strict=True))
@@ -163,35 +157,6 @@ class FilesSnapshot:
 
     def require_alive(self) -> None:
         """Nothing to lose: a file that changed is noticed by whoever reads it."""
-
-
-def _listed(values: pa.Array) -> list[Any]:
-    """The values as Python has them; as text where its calendar ends too early."""
-    import pyarrow as pa
-    from pyarrow import compute as pc
-
-    try:
-        return values.to_pylist()
-    except (ValueError, OverflowError):
-        return pc.cast(values, pa.string()).to_pylist()
-
-
-def printed(value: Any, type_name: str) -> str | None:
-    """A value as PostgreSQL prints it. NULL is None."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    if isinstance(value, bytes):
-        return str(uuid.UUID(bytes=value)) if type_name == "uuid" else f"\\x{value.hex()}"
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, dt.datetime):
-        return value.replace(tzinfo=None).isoformat(sep=" ") + ("" if value.tzinfo is None else "+00")
-    if isinstance(value, list):
-        elements = [printed(element, type_name) for element in cast("list[Any]", value)]
-        return "{" + ",".join("NULL" if element is None else element for element in elements) + "}"
-    return str(value)
 
 
 def _text_ranges(task: FileTask, file: DataFile, partition_bytes: int) -> Iterator[FileRange]:

@@ -43,6 +43,8 @@ SNAPSHOT_GONE = (
 _COPY_OPTIONS: dict[Wire, sql.SQL] = {
     "binary-relay": sql.SQL("FORMAT binary"),
     "text-relay": sql.SQL("FORMAT text, ENCODING 'UTF8'"),
+    # For transforms, which take whole rows of CSV: every value in quotes, NULL without.
+    "arrow-text": sql.SQL("FORMAT csv, FORCE_QUOTE *, ENCODING 'UTF8'"),
 }
 
 

@@ -1,0 +1,117 @@
+"""A stream's transforms in order: planned from its columns, applied to a partition's blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rapidbyte.errors import InternalError, RapidbyteError
+from rapidbyte.model import Column
+from rapidbyte.ports import Block, Stop
+from rapidbyte.spec import (
+    CaseTransform,
+    CastTransform,
+    DropTransform,
+    MaskTransform,
+    RenameTransform,
+    SqlTransform,
+    StreamSpec,
+    Transform,
+    ValidateTransform,
+)
+from rapidbyte.transforms.columns import plan_case, plan_cast, plan_drop, plan_rename
+from rapidbyte.transforms.decode import decoded
+from rapidbyte.transforms.flow import Batch, Given, Resources, Step
+from rapidbyte.transforms.mask import plan_mask
+from rapidbyte.transforms.sql import plan_sql
+from rapidbyte.transforms.types import schema_of
+from rapidbyte.transforms.validate import plan_validate
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Planned transforms. Called for each partition: a `ports.TransformPartition`. Pickles."""
+
+    given: tuple[Column, ...]
+    """As the source delivers them."""
+    steps: tuple[Step, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """As they are written."""
+        return self.steps[-1].columns if self.steps else self.given
+
+    @property
+    def needs_all(self) -> bool:
+        """A step must see the whole stream."""
+        return any(step.needs_all for step in self.steps)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """What happens, for `plan`."""
+        return tuple(step.phrase for step in self.steps)
+
+    def __call__(self, blocks: Iterator[Block], stop: Stop) -> Iterator[Block]:
+        """The blocks, transformed. Takes all of them."""
+        batches: Iterator[Batch] = self._batches(blocks)
+        for step in self.steps:
+            batches = step.apply(batches, stop)
+        for batch in batches:
+            if batch.rows.num_rows:
+                yield Block(data=batch.rows, rows=batch.rows.num_rows, size=batch.rows.nbytes)
+
+    def _batches(self, blocks: Iterator[Block]) -> Iterator[Batch]:
+        schema = schema_of(self.given)
+        for block in blocks:
+            rows = block.data if not isinstance(block.data, bytes) else decoded(block.data, self.given)
+            if rows.num_rows != block.rows:
+                raise InternalError(f"a block of {block.rows} rows holds {rows.num_rows}", code="row_count")
+            yield Batch(rows=_as_promised(rows, schema), origin=block.origin)
+
+
+def _as_promised(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch under the planned schema: names of list elements and NOT NULL marks differ between files."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    arrays = [
+        values if str(values.type) == str(field.type) else pc.cast(values, field.type)
+        for values, field in zip(rows.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def plan_chain(spec: StreamSpec, columns: tuple[Column, ...], resources: Resources) -> Chain:
+    """The stream's transforms on these columns. Raises ConfigError, which names the transform that does not fit."""
+    steps: list[Step] = []
+    current = columns
+    for each in spec.transforms:
+        try:
+            step = _planned(each, Given(stream=spec.name, columns=current, resources=resources))
+        except RapidbyteError as error:
+            raise error.at(stream=spec.name) from error.__cause__
+        steps.append(step)
+        current = step.columns
+    return Chain(given=columns, steps=tuple(steps))
+
+
+def _planned(spec: Transform, given: Given) -> Step:
+    match spec:
+        case SqlTransform():
+            return plan_sql(spec, given)
+        case ValidateTransform():
+            return plan_validate(spec, given)
+        case MaskTransform():
+            return plan_mask(spec, given)
+        case RenameTransform():
+            return plan_rename(spec, given)
+        case DropTransform():
+            return plan_drop(spec, given)
+        case CastTransform():
+            return plan_cast(spec, given)
+        case CaseTransform():
+            return plan_case(spec, given)

@@ -1,0 +1,158 @@
+"""DuckDB, shut in: it sees the rows it is given and nothing else of this machine, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rapidbyte.errors import DataError, RapidbyteError
+from rapidbyte.ports import Stop
+from rapidbyte.transforms.flow import require_going
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ASK_SECONDS = 0.1
+"""How often a query that runs asks whether it is to stop."""
+
+
+class _Stream:
+    """A reader as DuckDB takes it: by Arrow's own interface alone. Of a pyarrow reader it would have pyarrow evaluate
+    conditions, by pyarrow's rules (NaN is greater than everything to DuckDB, and equal to nothing to pyarrow).
+    """
+
+    def __init__(self, reader: pa.RecordBatchReader) -> None:
+        self._reader = reader
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._reader.__arrow_c_stream__(requested_schema)
+
+
+class Database:
+    """One thread's DuckDB, in memory. It reads no file, network, extension or variable of this process."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def give(self, names: Iterable[str], reader: pa.RecordBatchReader) -> None:
+        """Makes the reader's rows a table of each of these names, which can be read once, by one of them."""
+        stream = _Stream(reader)
+        for name in names:
+            self.connection.register(name, stream)
+
+    def evaluate(self, rows: pa.Table, expressions: Mapping[str, str]) -> pa.Table:
+        """The expressions for every row, in order."""
+        self.give(["input"], rows.to_reader())
+        listed = ", ".join(f"{expression}\nAS {identifier(name)}" for name, expression in expressions.items())
+        return self.connection.sql(f"SELECT {listed} FROM input").to_arrow_table()  # noqa: S608 - the user's own SQL
+
+    def set_variable(self, name: str, value: Any) -> None:
+        """A value that statements name instead of holding it: no error quotes it."""
+        self.connection.execute(f"SET VARIABLE {identifier(name)} = ?", [value])
+
+
+def identifier(name: str) -> str:
+    """A name, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text, quoted."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def open_database(memory_bytes: int = 64 << 20, *, spills: bool = False) -> Generator[Database]:
+    """A database, closed when left. With `spills` what does not fit into memory goes to a folder that is removed."""
+    import duckdb
+
+    with ExitStack() as undo:
+        folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="rapidbyte-")) if spills else ""
+        config = {
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "python_enable_replacements": "false",
+            "memory_limit": f"{memory_bytes >> 10}KiB",
+            "temp_directory": folder,
+            "temp_file_encryption": "true" if spills else "false",
+            "threads": "1",
+        }
+        connection = duckdb.connect(":memory:", config=config)
+        undo.callback(connection.close)
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET arrow_lossless_conversion = true")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield Database(connection)
+
+
+class Feed:
+    """Batches on their way into DuckDB. What taking them raises is kept: DuckDB would make a text of it."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+        self._schema = schema
+        self._batches = batches
+        self.failure: BaseException | None = None
+
+    def reader(self) -> pa.RecordBatchReader:
+        """For DuckDB to read, once."""
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(self._schema, self._noted())
+
+    def _noted(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def drain(self) -> None:
+        """Takes what DuckDB did not ask for: a source has delivered all, or has failed."""
+        for _ in self._batches:
+            pass
+
+
+@contextmanager
+def explained(what: str, stop: Stop, feed: Feed | None = None) -> Generator[None]:
+    """Turns DuckDB's errors into ours: the source's own failure first, then a DataError without the rows' values."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if feed is not None and feed.failure is not None:
+            raise feed.failure from None
+        require_going(stop)
+        if isinstance(error, RapidbyteError):
+            raise
+        raise DataError(
+            f"{what} fails on a row: {str(error).partition(':')[0]}",
+            code="transform_failed",
+            hint="run it with --show-row-values to see what DuckDB says",
+            row_detail=str(error),
+        ) from error
+
+
+@contextmanager
+def interruptible(database: Database, stop: Stop) -> Generator[None]:
+    """Whatever runs is interrupted once `stop` is true, by a thread that has ended when this is left."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(ASK_SECONDS):
+            if stop():
+                database.connection.interrupt()
+                return
+
+    watcher = threading.Thread(target=watch, name="transform-stop", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

@@ -1,0 +1,313 @@
+"""`use: sql`: one SELECT, evaluated by DuckDB over a stream of Arrow batches.
+
+Where the query's plan is nothing but projections and filters over one scan, each partition passes through it by
+itself; any other query (aggregate, join, window, DISTINCT, ORDER BY, LIMIT, a clock, chance) sees the whole stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from rapidbyte.errors import ConfigError
+from rapidbyte.model import Column
+from rapidbyte.ports import Stop
+from rapidbyte.spec import SqlTransform
+from rapidbyte.transforms.engine import Database, Feed, explained, identifier, interruptible, open_database
+from rapidbyte.transforms.flow import Batch, Given, require_going
+from rapidbyte.transforms.types import (
+    Made,
+    as_column,
+    delivered,
+    duckdb_form,
+    for_duckdb,
+    keeps_type,
+    made,
+    require_takeable,
+    schema_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_BYTES = 1 << 20
+"""About the size of a batch that DuckDB hands back, by the width of the first rows that it was given."""
+
+FEWEST_ROWS, MOST_ROWS = 256, 32768
+"""Of such a batch."""
+
+ROW_BY_ROW = frozenset({"PROJECTION", "FILTER"})
+"""Operators that make of each row what they would make of it alone."""
+
+SCANS = frozenset({"PYTHON_ARROW_SCAN", "ARROW_SCAN", "ARROW_SCAN_DUMB"})
+
+CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "today", "now"})
+"""Words that are functions without brackets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlStep:
+    """A planned query."""
+
+    query: str
+    """As the user wrote it, without a semicolon at its end."""
+    names: tuple[str, ...]
+    """What its input is called: `input`, and the stream's name."""
+    given: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    wraps: tuple[str, ...]
+    """SQL around each of the columns."""
+    needs_all: bool
+    reads_twice: bool
+    """The query reads its input more than once: it is kept as a table."""
+    reason: str
+    """Why it must see the whole stream; empty where it need not."""
+    memory_bytes: int
+
+    @property
+    def phrase(self) -> str:
+        """What it does."""
+        how = f"the whole stream in one partition: {self.reason}" if self.needs_all else "row by row"
+        listed = ", ".join(f"{column.name} {column.type.name}" for column in self.columns)
+        return f"sql, {how} -> {listed}"
+
+    def apply(self, batches: Iterator[Batch], stop: Stop) -> Iterator[Batch]:
+        """The query's rows, as they come. Raises DataError where a value cannot be computed, or has no exact form."""
+        taken = _Taken(self.given, batches)
+        feed = Feed(duckdb_schema(self.given), iter(taken))
+        with ExitStack() as open_parts:
+            database = open_parts.enter_context(open_database(self.memory_bytes, spills=self.needs_all))
+            open_parts.enter_context(interruptible(database, stop))
+            with explained("the sql transform", stop, feed):
+                rows = self._result(database, feed)
+                size = max(FEWEST_ROWS, min(MOST_ROWS, BATCH_BYTES // max(1, taken.row_bytes)))
+                found = iter(rows.to_arrow_reader(size))
+            while (batch := self._next(found, feed, stop)) is not None:
+                yield Batch(rows=batch)
+            feed.drain()
+
+    def _result(self, database: Database, feed: Feed) -> Any:
+        """The query's relation, each column in a type that Arrow has."""
+        if self.reads_twice:
+            database.give(["rapidbyte_rows"], feed.reader())
+            database.connection.execute("CREATE TEMP TABLE rapidbyte_kept AS SELECT * FROM rapidbyte_rows")
+            for name in self.names:
+                database.connection.execute(
+                    f"CREATE TEMP VIEW {identifier(name)} AS SELECT * FROM rapidbyte_kept"  # noqa: S608 - quoted
+                )
+        else:
+            database.give(self.names, feed.reader())
+        return wrapped(database, self.query, self.columns, self.wraps)
+
+    def _next(self, found: Iterator[Any], feed: Feed, stop: Stop) -> pa.RecordBatch | None:
+        import pyarrow as pa
+
+        require_going(stop)
+        with explained("the sql transform", stop, feed):
+            batch = next(found, None)
+            if batch is None:
+                return None
+            schema = schema_of(self.columns)
+            arrays = [delivered(values, field.type) for values, field in zip(batch.columns, schema, strict=True)]
+            return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class _Taken:
+    """The step's input as DuckDB gets it; the first batch is looked at before."""
+
+    def __init__(self, columns: tuple[Column, ...], batches: Iterator[Batch]) -> None:
+        self._columns = columns
+        self._batches = batches
+        self._first = next(batches, None)
+        rows = self._first.rows if self._first is not None else None
+        self.row_bytes = rows.nbytes // rows.num_rows if rows is not None and rows.num_rows else 1
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        first, self._first = self._first, None
+        if first is not None:
+            yield duckdb_batch(self._columns, first.rows)
+        for batch in self._batches:
+            yield duckdb_batch(self._columns, batch.rows)
+
+
+def duckdb_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """What DuckDB is told of these columns."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, duckdb_form(column)) for column in columns])
+
+
+def duckdb_batch(columns: tuple[Column, ...], rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows as DuckDB gets them."""
+    import pyarrow as pa
+
+    arrays = [for_duckdb(column, values) for column, values in zip(columns, rows.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=duckdb_schema(columns))
+
+
+def wrapped(database: Database, query: str, columns: tuple[Column, ...], wraps: tuple[str, ...]) -> Any:
+    """The query's relation with its columns by these names, in types that Arrow has."""
+    rows = database.connection.sql(query)
+    if set(wraps) == {"{}"}:
+        return rows
+    names = [identifier(column.name) for column in columns]
+    return rows.project(", ".join(f"{wrap.format(name)} AS {name}" for wrap, name in zip(wraps, names, strict=True)))
+
+
+def plan_sql(spec: SqlTransform, given: Given) -> SqlStep:
+    """The query on these columns. Raises ConfigError where it is no SELECT on them, or delivers what has no type."""
+    require_takeable(given.columns, "sql", given.stream)
+    names = ("input",) if given.stream.lower() == "input" else ("input", given.stream)
+    with open_database() as database:
+        query = _one_select(database, spec.query, given.stream)
+        database.give(names, duckdb_schema(given.columns).empty_table().to_reader())
+        rows = _described(database, query, given.stream)
+        types = {column: str(kind) for column, kind in zip(rows.columns, rows.types, strict=True)}
+        scans, operators = _operators(database, query)
+        reason = _why_all(scans, operators) or unsteady(database, query, given.columns)
+        before = _types_given(database, given.columns)
+    found = {name: _made(name, kind, given.stream) for name, kind in types.items()}
+    old = {column.name: column for column in given.columns}
+    columns = tuple(
+        as_column(
+            name,
+            each,
+            old[name] if name in old and keeps_type(old[name], each, same=before[name] == types[name]) else None,
+        )
+        for name, each in found.items()
+    )
+    return SqlStep(
+        query=query,
+        names=names,
+        given=given.columns,
+        columns=columns,
+        wraps=tuple(each.wrap for each in found.values()),
+        needs_all=bool(reason),
+        reads_twice=scans != 1,
+        reason=reason,
+        memory_bytes=given.resources.memory_bytes if reason else 64 << 20,
+    )
+
+
+def _made(name: str, kind: str, stream: str) -> Made:
+    found = made(kind)
+    if found is None:
+        raise ConfigError(
+            f"sql: column {name} is {kind}, which PostgreSQL has no exact type for",
+            code="type_unsupported",
+            hint="cast it in the query",
+            stream=stream,
+            column=name,
+        )
+    return found
+
+
+def _one_select(database: Database, text: str, stream: str) -> str:
+    import duckdb
+
+    try:
+        statements = database.connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise _invalid(error, stream) from error
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise ConfigError(
+            "sql: `query` is not one SELECT",
+            code="query_invalid",
+            hint="several queries are several transforms, each with the rows of the one before as `input`",
+            stream=stream,
+        )
+    return str(statements[0].query).strip().rstrip(";").strip()
+
+
+def _described(database: Database, query: str, stream: str) -> Any:
+    import duckdb
+
+    try:
+        rows = database.connection.sql(query)
+    except duckdb.Error as error:
+        raise _invalid(error, stream) from error
+    names: list[str] = rows.columns
+    twice = sorted({name for name in names if [other.lower() for other in names].count(name.lower()) > 1})
+    if twice:
+        raise ConfigError(
+            f"sql: the query delivers {', '.join(twice)} more than once",
+            code="query_invalid",
+            hint="name them with AS",
+            stream=stream,
+        )
+    return rows
+
+
+def _invalid(error: Exception, stream: str) -> ConfigError:
+    return ConfigError(
+        f"sql: {str(error).partition(chr(10))[0]}",
+        code="query_invalid",
+        hint="the rows are the table `input`; the dialect is DuckDB's",
+        stream=stream,
+    )
+
+
+def _types_given(database: Database, columns: tuple[Column, ...]) -> dict[str, str]:
+    database.give(["input"], duckdb_schema(columns).empty_table().to_reader())
+    rows = database.connection.sql("SELECT * FROM input")
+    return {column.name: str(kind) for column, kind in zip(columns, rows.types, strict=True)}
+
+
+def _operators(database: Database, query: str) -> tuple[int, frozenset[str]]:
+    """How often the plan reads the input, and what else it does."""
+    (row,) = database.connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
+    waiting: list[dict[str, Any]] = json.loads(row[1])
+    names: list[str] = []
+    while waiting:
+        node = waiting.pop()
+        names.append(str(node["name"]).strip())
+        waiting.extend(node.get("children", ()))
+    return sum(name in SCANS for name in names), frozenset(names) - SCANS
+
+
+def _functions(database: Database, query: str) -> frozenset[str]:
+    """Functions of the query whose value is not a matter of their arguments alone, and those that nobody knows."""
+    (text,) = database.connection.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+    used = _named(json.loads(text), "function_name")
+    known = database.connection.execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type IN ('scalar', 'aggregate')"
+        " AND stability = 'CONSISTENT'"
+    ).fetchall()
+    loose = database.connection.execute(
+        "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT' OR stability IS NULL"
+    ).fetchall()
+    return frozenset(used - ({name for (name,) in known} - {name for (name,) in loose}) - {""})
+
+
+def _named(node: Any, key: str) -> set[str]:
+    """Every text under this key, at any depth."""
+    found: set[str] = set()
+    waiting: list[Any] = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            fields = cast("dict[str, Any]", each)
+            found |= {str(value).lower() for name, value in fields.items() if name == key and isinstance(value, str)}
+            waiting.extend(fields.values())
+        elif isinstance(each, list):
+            waiting.extend(cast("list[Any]", each))
+    return found
+
+
+def unsteady(database: Database, query: str, columns: tuple[Column, ...]) -> str:
+    """Why what the query makes of a row is not a matter of the row alone; empty where it is."""
+    scans, operators = _operators(database, query)
+    words = {word for word in CLOCKS if word in query.lower()} - {column.name.lower() for column in columns}
+    words |= _functions(database, query)
+    return _why_all(scans, operators) or (f"{', '.join(sorted(words))} is no matter of the row alone" if words else "")
+
+
+def _why_all(scans: int, operators: frozenset[str]) -> str:
+    """What of the query's plan needs the whole stream; empty where nothing does."""
+    others = sorted(name.replace("_", " ").lower() for name in operators - ROW_BY_ROW)
+    if others:
+        return ", ".join(others)
+    return "" if scans == 1 else f"it reads its input {scans} times"
