@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rapidbyte.errors import DataError
 from rapidbyte.model import Column, ColumnType
 from rapidbyte.pg.types import base_name, numeric_modifier
-from rapidbyte.transforms.types import arrow_type, schema_of
+from rapidbyte.transforms.types import arrow_type, schema_of, times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,6 +101,8 @@ def _converter(column: Column, target: pa.DataType) -> Callable[[pa.Array], pa.A
         return lambda texts: pc.cast(_float_words(texts), target)
     if pa.types.is_timestamp(target):
         return _timestamps(target)
+    if pa.types.is_time(target):
+        return times_of
     if base_name(column.type) == "uuid":
         return lambda texts: pc.cast(_bytes(pc.replace_substring(texts, "-", "")), target)
     if base_name(column.type) == "bytea":

@@ -71,7 +71,7 @@ def open_database(memory_bytes: int = 64 << 20, *, spills: bool = False) -> Gene
 
     with ExitStack() as undo:
         folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="rapidbyte-")) if spills else ""
-        config = {
+        config: dict[str, str | bool | int | float | list[str]] = {
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",

@@ -203,6 +203,15 @@ def keeps_type(before: Column, found: Made, *, same: bool) -> bool:
     return same and before.arrow == found.arrow and kind.typmod == -1 and base_name(kind) not in CUT_BY_LENGTH
 
 
+def times_of(texts: pa.Array) -> pa.Array:
+    """Times of day from their text. Raises ArrowInvalid for any other; Arrow has no such cast."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    moments = pc.cast(pc.binary_join_element_wise("1970-01-01", texts, " "), pa.timestamp("us"))
+    return pc.cast(pc.cast(moments, pa.int64()), pa.time64("us"))
+
+
 def delivered(values: Any, target: pa.DataType) -> pa.Array:
     """An array of DuckDB's in the type that was planned. Raises ArrowInvalid for a value that has no exact form."""
     import pyarrow as pa
