@@ -13,7 +13,7 @@ from rapidbyte.pg.types import base_name, numeric_modifier, parse_type_name
 from rapidbyte.ports import Stop
 from rapidbyte.spec import CaseStyle, CaseTransform, CastTransform, DropTransform, RenameTransform
 from rapidbyte.transforms.flow import Batch, Given, require_going
-from rapidbyte.transforms.types import arrow_type, schema_of
+from rapidbyte.transforms.types import arrow_type, schema_of, times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,6 +124,8 @@ def exactly(values: pa.Array, target: pa.DataType) -> pa.Array:
     from pyarrow import compute as pc
 
     is_date = pa.types.is_timestamp(values.type) and pa.types.is_date(target)
+    if pa.types.is_string(values.type) and pa.types.is_time(target):
+        return times_of(values)
     ready = pc.cast(values, target)
     if (
         is_date

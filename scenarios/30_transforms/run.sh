@@ -4,9 +4,9 @@ export MASK_KEY=0123456789abcdef
 printf 'CustomerId,E-Mail,amount\n1,A@x.de,1.10\n2,b@x.de,0.50\n3,"c\n@x.de",99.99\n' > customers.csv
 
 rapidbyte plan pipeline.yaml --output json > plan.json
-expect "columns after the transforms" "id bigint, email text, amount numeric(38,2)" "$(python3 -c '
+expect "columns after the transforms" "id bigint, email text, amount numeric" "$(python3 -c '
 import json; s = json.load(open("plan.json"))["streams"][0]
-print(", ".join(c["name"] + " " + c["target_type"] for c in s["columns"]))' | sed 's/numeric([0-9]*,2)/numeric(38,2)/')"
+print(", ".join(c["name"] + " " + c["target_type"] for c in s["columns"]))')"
 
 rapidbyte run pipeline.yaml --dry-run --output text > sample.txt
 expect_text "a dry run shows rows after the transforms" "99.99" sample.txt

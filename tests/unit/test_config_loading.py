@@ -200,9 +200,9 @@ BAD: list[tuple[str, str, str]] = [
     # transforms
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: @@sqll, config: {}}]", "`sqll` is not one of sql, validate"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: sql, config: {@@querry: x}}]", "unknown key `querry`"),
-    ("pipeline: shop", "pipeline: shop\ntransforms: [{use: sql, @@config: {}}]", "`query` is missing, which sql needs"),
+    ("pipeline: shop", "pipeline: shop\ntransforms: [{use: sql, config: @@{}}]", "`query` is missing, which sql needs"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: drop, config: {columns: [a], @@to: lower}}]", "key of use: case"),
-    ("pipeline: shop", "pipeline: shop\ntransforms: [{use: mask, @@config: {fields: {a: hash}}}]", "`hash` needs a `key`"),
+    ("pipeline: shop", "pipeline: shop\ntransforms: [{use: mask, config: @@{fields: {a: hash}}}]", "`hash` needs a `key`"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: mask, config: {fields: {a: hash}, key: @@abc}}]", "fewer than 16"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: validate, config: {rules: [@@{}]}}]", "a rule is one of"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: drop, streams: [@@x], config: {columns: [a]}}]", "no stream is called x"),
