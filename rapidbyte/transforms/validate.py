@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING
 
@@ -114,12 +114,12 @@ def selected(columns: tuple[Column, ...], names: tuple[str, ...], rows: pa.Recor
     return pa.Table.from_batches([duckdb_batch(columns, rows).select(list(names or (columns[0].name,)))])
 
 
-@dataclass(slots=True)
 class _Violations:
     """What was found so far: the first violation of each check, and how many there are."""
 
-    counts: dict[Check, int] = field(default_factory=dict[Check, int])
-    places: dict[Check, tuple[int, Place | None]] = field(default_factory=dict[Check, tuple[int, Place | None]])
+    def __init__(self) -> None:
+        self.counts: dict[Check, int] = {}
+        self.places: dict[Check, tuple[int, Place | None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.counts)
