@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -106,9 +107,10 @@ class Feed:
     def _noted(self) -> Iterator[pa.RecordBatch]:
         try:
             yield from self._batches
-        except BaseException as error:
-            self.failure = error
-            raise
+        finally:
+            failure = sys.exception()
+            # DuckDB closes a stream that it has done with: that is no failure of the source's.
+            self.failure = None if isinstance(failure, GeneratorExit) else failure
 
     def drain(self) -> None:
         """Takes what DuckDB did not ask for: a source has delivered all, or has failed."""
