@@ -11,6 +11,7 @@ exclusive, to `high`, inclusive: `high` is a value that was there.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,29 @@ class CursorColumn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileMark:
+    """A file as it was loaded: what tells it from a later one."""
+
+    path: str
+    """Relative to the pipeline file's folder where it lies below it, else absolute; or an address."""
+    size: int
+    stamp: str
+    """Cheap to ask for: size and time, or a store's ETag. Equal stamps: the same file."""
+    digest: str
+    """Of the content. Equal digests of one path: the same file, whatever its time."""
+
+
+FILES_FIELD = "<files>"
+"""What stands for a column in the cursor of an incremental stream of files; no column is called so."""
+
+
+def files_value(files: tuple[FileMark, ...]) -> str:
+    """The cursor of a stream of which these files are loaded: their number, and what tells them from others. Pure."""
+    marks = sorted(f"{len(mark.path)}:{mark.path}{mark.digest}" for mark in files)
+    return f"{len(files)} files, {hashlib.sha256(''.join(marks).encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCursor:
     """How far a stream has been published, as the ledger keeps it."""
 
@@ -69,6 +93,8 @@ class StoredCursor:
     """The field's type, without a modifier: one of CURSOR_TYPES."""
     value: str
     """The source server's text."""
+    files: tuple[FileMark, ...] = ()
+    """Of a stream of files: all that are loaded, by path. `field` is FILES_FIELD then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +133,8 @@ class CursorBounds:
     """Rows whose cursor is NULL belong to it."""
     stored: str | None = None
     """The cursor before this increment: `low` without the lag."""
+    files: tuple[FileMark, ...] = ()
+    """Of a stream of files: those that are to be loaded. `field` is FILES_FIELD then, `high` a `files_value`."""
     warnings: tuple[str, ...] = ()
 
     @property

@@ -111,6 +111,11 @@ class StreamPlan:
         return self.shape.spec.name
 
     @property
+    def is_incremental(self) -> bool:
+        """It loads what is new by its cursor, or the files that are."""
+        return self.cursor is not None or (self.shape.kind == "file" and self.shape.spec.sync_mode == "incremental")
+
+    @property
     def moves_rows_unchanged(self) -> bool:
         """Every column's type is the same at both ends, so both servers print equal rows equally."""
         return all(column.conversion == "identical" for column in self.columns)

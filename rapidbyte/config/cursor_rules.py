@@ -36,10 +36,11 @@ def _incremental(
     stream: PostgresStream | FilesStream, destination: Destination | None, path: Path
 ) -> Iterator[Finding]:
     if isinstance(stream, FilesStream):
-        message = "files cannot be read by increments: their rows have no order"
-        yield Finding(path=(*path, "sync_mode"), message=message, hint="use full_refresh")
-        return
-    if stream.cursor_field is None:
+        for key in ("null_cursor", "cursor_lag"):
+            if key in stream.model_fields_set:
+                message = f"`{key}` is of no use here: increments of files go by file, not by a column"
+                yield Finding(path=(*path, key), message=message, hint="remove it")
+    elif stream.cursor_field is None:
         message = "an incremental stream needs a `cursor_field`"
         yield Finding(path=path, message=message, hint="name a column that only grows, as updated_at or id")
     mode = stream.write_mode or (destination.write_mode if destination is not None else None)

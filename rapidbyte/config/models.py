@@ -223,8 +223,8 @@ class StreamKeys(Section, frozen=True):
 
     sync_mode: Annotated[SyncMode, Word, AfterValidator(not_yet("cdc"))] = Field(
         default="full_refresh",
-        description="`full_refresh` reads all rows, `incremental` those since the last run by `cursor_field`. `cdc` is "
-        "not available in this version.",
+        description="`full_refresh` reads all rows, `incremental` those since the last run by `cursor_field`; of "
+        "files, those files that are new. `cdc` is not available in this version.",
     )
     columns: SomeNames = Field(default=(), description="Columns to load, in this order. Default: all.")
     where: Sql | None = Field(default=None, description="SQL condition that rows must meet, evaluated by the source.")

@@ -20,7 +20,7 @@ def bounds_of(work: Work, streams: Sequence[StreamPlan], cursors: Mapping[str, S
 
     Raises RapidbyteError; where streams are isolated, one that has no bounds has failed by itself.
     """
-    incremental = tuple(stream for stream in streams if stream.cursor is not None)
+    incremental = tuple(stream for stream in streams if stream.is_incremental)
     if not incremental:
         return {}
     stored: Mapping[str, StoredCursor] = {} if work.runtime.options.full_refresh else cursors

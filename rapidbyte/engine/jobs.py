@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rapidbyte.contract import WorkerReport, WriteContract
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.engine.outcome import PhaseClock
 from rapidbyte.engine.pool import Watchers
 from rapidbyte.engine.stopping import Stopping
@@ -48,6 +49,8 @@ class StreamLoad:
     contract: WriteContract
     resumable: bool = False
     """Its partitions are recorded: a later run can go on with it."""
+    bounds: CursorBounds | None = None
+    """Of this very run; the contract of a load that goes on has those of the run that began it."""
 
     @property
     def name(self) -> str:
@@ -81,10 +84,14 @@ def partitions_of(
 
 
 def begun_anew(work: Work, load: StreamLoad) -> StreamLoad:
-    """The stream in a new load; the old one's stage is gone. Bounds stay: nothing has been published."""
+    """The stream in a new load; the old one's stage is gone. Bounds stay: nothing has been published.
+
+    But for those of files: what the dead run had found of them may have changed.
+    """
     leader = work.runtime.leader
     leader.discard_stream(load.contract)
-    contract = leader.prepare_stream(work.plan, load.plan, work.run_id, load.contract.bounds)
+    bounds = load.bounds if load.bounds is not None and load.bounds.files else load.contract.bounds
+    contract = leader.prepare_stream(work.plan, load.plan, work.run_id, bounds)
     return replace(load, contract=contract, resumable=False)
 
 

@@ -90,7 +90,7 @@ def _prepare_stream(
         if bounds is not None and bounds.is_empty and not work.runtime.options.full_refresh:
             return nothing_new(work, stream, bounds)
         contract = work.runtime.leader.prepare_stream(work.plan, stream, work.run_id, bounds)
-        return StreamLoad(plan=stream, contract=contract)
+        return StreamLoad(plan=stream, contract=contract, bounds=bounds)
     except RapidbyteError as error:
         if not work.isolated:
             raise

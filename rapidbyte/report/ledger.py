@@ -10,6 +10,7 @@ from rapidbyte.report.escape import shown
 from rapidbyte.report.summary import UNKNOWN, count, seconds
 
 if TYPE_CHECKING:
+    from rapidbyte.cursor import StoredCursor
     from rapidbyte.destinations.postgres.cursors import CursorRecord
     from rapidbyte.destinations.postgres.loads import LoadRecord
     from rapidbyte.destinations.postgres.runs import RunRecord
@@ -79,11 +80,13 @@ def state_document(state: PipelineState, stream: str | None = None) -> dict[str,
 
 
 def _cursor(record: CursorRecord) -> dict[str, Any]:
+    files = [{"path": file.path, "size": file.size, "digest": file.digest} for file in record.cursor.files]
     return {
         "stream": record.stream,
         "field": record.cursor.field,
         "type": record.cursor.type,
         "value": record.cursor.value,
+        **({"files": files} if files else {}),
         "run_id": record.run_id,
         "updated_at": _moment(record.updated_at),
     }
@@ -111,9 +114,7 @@ def state_text(state: PipelineState, stream: str | None = None) -> str:
         if stream in (None, each.stream):
             by = "by hand" if each.run_id is None else f"by run {shown(each.run_id)}"
             cursor = each.cursor
-            lines.append(
-                f"  {shown(each.stream)}: loaded up to {shown(cursor.field)} = {shown(cursor.value)}, set {by}"
-            )
+            lines.append(f"  {shown(each.stream)}: {_up_to(cursor)}, set {by}")
     for load in state.unfinished:
         if stream in (None, load.stream):
             partitions, rows = state.receipts.get(load.load_id, (0, 0))
@@ -124,6 +125,12 @@ def state_text(state: PipelineState, stream: str | None = None) -> str:
     if len(lines) == 1:
         lines.append("  the ledger has no cursor and no unfinished load of it")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _up_to(cursor: StoredCursor) -> str:
+    if cursor.files:
+        return f"loaded are {shown(cursor.value)}; the last by name is {shown(cursor.files[-1].path)}"
+    return f"loaded up to {shown(cursor.field)} = {shown(cursor.value)}"
 
 
 def sweep_document(sweep: Sweep, pipeline: str, *, dry_run: bool) -> dict[str, Any]:

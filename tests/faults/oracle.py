@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.faults.spawn import Attempt
 
 LEDGER_TABLES = frozenset(
-    f"_rapidbyte.{name}" for name in ("ledger", "loads", "receipts", "leases", "runs", "cursors", "rejects")
+    f"_rapidbyte.{name}" for name in ("ledger", "loads", "receipts", "leases", "runs", "cursors", "rejects", "files")
 )
 KILLED = {"exit": 137, "stop": -9}
 

@@ -247,7 +247,7 @@ BAD_FILES: list[tuple[str, str, str]] = [
     ("    - name: flights", "    - {name: a, types: @@text}", "a mapping of columns to types is due here"),
     ("    - name: flights", '    - {name: a, types: @@{id: "int\\n"}}', "the type of column `id` is no type's name"),
     ("    - name: flights", "    - {name: a, types: {@@no: text}}", 'the key would be read as a boolean (write "no")'),
-    ("    - name: flights", "    - {name: a, sync_mode: @@incremental, cursor_field: t}", "files cannot be read by increments"),
+    ("    - name: flights", "    - {name: a, sync_mode: incremental, cursor_lag: @@5m}", "increments of files go by file"),
     ("    - name: flights", '    - name: @@"*"', "the pattern belongs into `path`"),
 ]  # fmt: skip
 

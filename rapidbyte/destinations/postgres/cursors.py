@@ -9,8 +9,8 @@ from typing import LiteralString
 from psycopg import sql
 
 from rapidbyte.contract import WriteContract
-from rapidbyte.cursor import StoredCursor
-from rapidbyte.destinations.postgres import ledger
+from rapidbyte.cursor import FILES_FIELD, StoredCursor
+from rapidbyte.destinations.postgres import ledger, loaded_files
 from rapidbyte.pg.session import PgConnection
 
 _COMPARABLE: dict[str, LiteralString] = {
@@ -53,10 +53,14 @@ def list_cursors(connection: PgConnection, pipeline: str) -> tuple[CursorRecord,
         " WHERE pipeline = %s ORDER BY stream",
         (pipeline,),
     ).fetchall()
+    has_files = any(field == FILES_FIELD for _, field, *_ in rows)
+    files = loaded_files.list_files(connection, pipeline) if has_files else {}
     return tuple(
         CursorRecord(
             stream=stream,
-            cursor=StoredCursor(field=field, type=kind, value=value),
+            cursor=StoredCursor(
+                field=field, type=kind, value=value, files=files.get(stream, ()) if field == FILES_FIELD else ()
+            ),
             source=source,
             run_id=run_id,
             updated_at=updated_at,
@@ -67,12 +71,19 @@ def list_cursors(connection: PgConnection, pipeline: str) -> tuple[CursorRecord,
 
 def stored_cursors(connection: PgConnection, pipeline: str) -> dict[str, StoredCursor]:
     """Every stream's cursor. Empty where there is no ledger, or one from before there were cursors."""
-    if (ledger.installed_version(connection) or 0) < ledger.VERSION:
+    version = ledger.installed_version(connection) or 0
+    if version < ledger.CURSORS_SINCE:
         return {}
+    files = loaded_files.list_files(connection, pipeline) if version >= ledger.FILES_SINCE else {}
     rows = connection.execute(
         "SELECT stream, field, type, value FROM _rapidbyte.cursors WHERE pipeline = %s ORDER BY stream", (pipeline,)
     ).fetchall()
-    return {stream: StoredCursor(field=field, type=kind, value=value) for stream, field, kind, value in rows}
+    return {
+        stream: StoredCursor(
+            field=field, type=kind, value=value, files=files.get(stream, ()) if field == FILES_FIELD else ()
+        )
+        for stream, field, kind, value in rows
+    }
 
 
 def advance(connection: PgConnection, contract: WriteContract, *, source: str | None) -> None:
@@ -84,6 +95,7 @@ def advance(connection: PgConnection, contract: WriteContract, *, source: str | 
     bounds = contract.bounds
     if bounds is None or bounds.high is None:
         return
+    loaded_files.record(connection, contract)
     guard = sql.SQL("")
     if bounds.type in _COMPARABLE:
         guard = sql.SQL(
@@ -123,7 +135,8 @@ def set_cursor(connection: PgConnection, *, pipeline: str, stream: str, source: 
 
 
 def reset_cursors(connection: PgConnection, *, pipeline: str, stream: str | None = None) -> tuple[str, ...]:
-    """Forgets a stream's cursor, or all of the pipeline's; returns the streams that had one."""
+    """Forgets a stream's cursor and files, or all of the pipeline's; returns the streams that had a cursor."""
+    loaded_files.forget(connection, pipeline=pipeline, stream=stream)
     rows = connection.execute(
         "DELETE FROM _rapidbyte.cursors WHERE pipeline = %s AND stream = coalesce(%s, stream) RETURNING stream",
         (pipeline, stream),

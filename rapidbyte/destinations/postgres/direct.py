@@ -20,7 +20,7 @@ from rapidbyte.pg.session import PgConnection
 
 def has_begun(connection: PgConnection, *, pipeline: str, stream: str) -> bool:
     """Whether partitions of an unfinished direct load of this stream are in its target. Looks; False without ledger."""
-    if (ledger.installed_version(connection) or 0) < ledger.VERSION:
+    if (ledger.installed_version(connection) or 0) < ledger.CURSORS_SINCE:
         return False
     unfinished = loads.unfinished_loads(connection, pipeline=pipeline, stream=stream)
     return any(has_landed(connection, record) for record in unfinished)

@@ -15,8 +15,11 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
 
 SCHEMA = "_rapidbyte"
-VERSION = 2
+VERSION = 3
 """Of the tables below. A ledger with a higher one was made by a newer rapidbyte and is left alone."""
+
+CURSORS_SINCE, FILES_SINCE = 2, 3
+"""The versions that brought these tables."""
 
 LEDGER = QualifiedName(schema=SCHEMA, name="ledger")
 LEASES = QualifiedName(schema=SCHEMA, name="leases")
@@ -24,7 +27,8 @@ RUNS = QualifiedName(schema=SCHEMA, name="runs")
 LOADS = QualifiedName(schema=SCHEMA, name="loads")
 RECEIPTS = QualifiedName(schema=SCHEMA, name="receipts")
 CURSORS = QualifiedName(schema=SCHEMA, name="cursors")
-TABLES = (LEDGER, LEASES, RUNS, LOADS, RECEIPTS, CURSORS)
+FILES = QualifiedName(schema=SCHEMA, name="files")
+TABLES = (LEDGER, LEASES, RUNS, LOADS, RECEIPTS, CURSORS, FILES)
 
 _CREATE_LEASES: LiteralString = """CREATE TABLE _rapidbyte.leases (
     pipeline text PRIMARY KEY,
@@ -67,6 +71,19 @@ _CREATE_CURSORS: LiteralString = """CREATE TABLE _rapidbyte.cursors (
     run_id text,
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (pipeline, stream)
+)"""
+
+_CREATE_FILES: LiteralString = """CREATE TABLE _rapidbyte.files (
+    pipeline text NOT NULL,
+    stream text NOT NULL,
+    path text NOT NULL,
+    size bigint NOT NULL,
+    stamp text NOT NULL,
+    digest text NOT NULL,
+    load_id text NOT NULL,
+    run_id text NOT NULL,
+    loaded_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (pipeline, stream, path)
 )"""
 
 CREATE_TABLES: tuple[LiteralString, ...] = (
@@ -115,6 +132,7 @@ CREATE_TABLES: tuple[LiteralString, ...] = (
     PRIMARY KEY (load_id, partition)
 )""",
     _CREATE_CURSORS,
+    _CREATE_FILES,
 )
 """A ledger of this version from nothing."""
 
@@ -132,6 +150,7 @@ MIGRATIONS: dict[int, tuple[LiteralString, ...]] = {
     ADD COLUMN bounds jsonb""",
         _CREATE_CURSORS,
     ),
+    2: (_CREATE_FILES,),
 }
 """What makes a ledger of that version one of the next. They end with the same tables as `CREATE_TABLES`."""
 
@@ -214,6 +233,16 @@ COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("COLUMN _rapidbyte.cursors.load_id", "The load that was published with it; NULL: set by hand"),
     ("COLUMN _rapidbyte.cursors.run_id", "The run that published it; NULL: set by hand"),
     ("COLUMN _rapidbyte.cursors.updated_at", "When, by the server's clock"),
+    ("TABLE _rapidbyte.files", "One row per file that an incremental stream of files has loaded"),
+    ("COLUMN _rapidbyte.files.pipeline", "Name of the pipeline"),
+    ("COLUMN _rapidbyte.files.stream", "Name of the stream"),
+    ("COLUMN _rapidbyte.files.path", "The file: relative to the pipeline file's folder where it lies below it"),
+    ("COLUMN _rapidbyte.files.size", "Its bytes"),
+    ("COLUMN _rapidbyte.files.stamp", "Size and time, or ETag: a file that has the same is not looked into again"),
+    ("COLUMN _rapidbyte.files.digest", "Of its content: SHA-256, or the ETag where it lies in a store"),
+    ("COLUMN _rapidbyte.files.load_id", "The load that was published with it"),
+    ("COLUMN _rapidbyte.files.run_id", "The run that published it"),
+    ("COLUMN _rapidbyte.files.loaded_at", "When, by the server's clock"),
 )
 """What `\\d+` shows; docs/ledger.md is tested against them."""
 

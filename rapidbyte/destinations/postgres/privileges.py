@@ -26,6 +26,7 @@ _LEDGER: tuple[tuple[QualifiedName, tuple[LiteralString, ...]], ...] = (
     (ledger.LOADS, ("SELECT", "INSERT", "UPDATE")),
     (ledger.RECEIPTS, ("SELECT", "INSERT", "DELETE")),
     (ledger.CURSORS, ("SELECT", "INSERT", "UPDATE", "DELETE")),
+    (ledger.FILES, ("SELECT", "INSERT", "UPDATE", "DELETE")),
 )
 """What a leader needs of the ledger's tables."""
 

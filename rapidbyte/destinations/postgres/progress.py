@@ -30,11 +30,12 @@ def require_known_beginning(plan: StreamPlan, facts: TargetFacts, *, stored: str
         return
     rows = "whose rows we may not see" if hidden else "which has rows"
     see = f"grant SELECT on {facts.name}, " if hidden else ""
+    way = "" if plan.shape.kind == "file" else f", or say with `rapidbyte state set` how far {facts.name} is loaded"
     raise ConfigError(
         f"stream {plan.name} would be appended from its beginning to {facts.name}, {rows}: the ledger does not know how"
         " far it has been loaded, and rows could come twice",
         code="cursor_unknown",
-        hint=f"{see}load it anew with --full-refresh, or say with `rapidbyte state set` how far {facts.name} is loaded",
+        hint=f"{see}load it anew with --full-refresh{way}",
         stream=plan.name,
         table=str(facts.name),
         afterwards=f"{facts.name} was not touched",

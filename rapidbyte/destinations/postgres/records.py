@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, get_args
 
-from rapidbyte.cursor import CURSOR_TYPES, CursorBounds
+from rapidbyte.cursor import CURSOR_TYPES, CursorBounds, FileMark
 from rapidbyte.model import QualifiedName
 from rapidbyte.partition import Partition, PartitionRange
 from rapidbyte.plan import StreamPlan
@@ -56,8 +56,9 @@ def read_bounds(document: Any) -> CursorBounds | None:
     if document is None:
         return None
     try:
-        bounds = CursorBounds(**document)
-    except TypeError:
+        files = tuple(FileMark(**mark) for mark in document.get("files", ()))
+        bounds = replace(CursorBounds(**document), files=files)
+    except (TypeError, AttributeError):
         return None
     return bounds if bounds.type in CURSOR_TYPES else None
 

@@ -210,9 +210,9 @@ class PipelineLedger:
 
     @contextmanager
     def _looking(self, doing: str) -> Generator[PgConnection | None]:
-        """None where there is no ledger of our version."""
+        """None where there is no ledger, or one from before there were runs and cursors."""
         with self._session.looking(doing) as connection:
-            yield connection if ledger.installed_version(connection) == ledger.VERSION else None
+            yield connection if (ledger.installed_version(connection) or 0) >= ledger.CURSORS_SINCE else None
 
     @contextmanager
     def _changing(self, doing: str) -> Generator[PgConnection]:

@@ -9,6 +9,7 @@
     ndjson          a line of NDJSON -> its members; ndjson_columns, ndjson_records, ndjson_fast
     parquet         row groups, and Arrow's types in PostgreSQL's; arrow_ipc, nested
     condition       `where`, and nested values as JSON: the only DuckDB
+    increment       which files are new, and what tells one from a later one of its name
     read            one partition, read
     describe        columns, types, rows; contents
     source          FilesSource: streams, snapshot, partitions

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from rapidbyte.cursor import CursorBounds, StoredCursor
+from rapidbyte.cursor import FILES_FIELD, CursorBounds, StoredCursor
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
@@ -15,6 +15,7 @@ from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import ReadPartition, Stop
 from rapidbyte.sources.files.contents import BLOCK_BYTES
 from rapidbyte.sources.files.describe import Described, describe_stream
+from rapidbyte.sources.files.increment import new_files, relative, require_as_marked
 from rapidbyte.sources.files.parquet import group_ranges
 from rapidbyte.sources.files.paths import DataFile, find_files, require_unchanged
 from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
@@ -59,26 +60,48 @@ class FilesSource:
         else:
             paths = sorted(path for ending in _DATA_FILES for path in Path(folder).glob(ending))
             found = tuple(file for path in paths for file in find_files(str(path.absolute()), folder))
-        return self.describe(tuple(StreamSpec(name=_stem(file), path=_relative(file.path, folder)) for file in found))
+        return self.describe(tuple(StreamSpec(name=_stem(file), path=relative(file.path, folder)) for file in found))
 
     def bounds(
         self,
         streams: tuple[StreamPlan, ...],
-        stored: Mapping[str, StoredCursor],  # noqa: ARG002 - files have no increments
+        stored: Mapping[str, StoredCursor],
     ) -> tuple[CursorBounds | None, ...]:
-        """None for each: files are read as a whole."""
-        return tuple(None for _ in streams)
+        """The files that each incremental stream has not loaded yet; None for streams that are read as a whole.
+
+        Reads files to their end whose size and time the ledger does not know. Raises SourceError for an append of which
+        a file has changed since it was loaded, CancelledError.
+        """
+        return tuple(
+            self._new_files(stream, stored.get(stream.name)) if stream.shape.spec.sync_mode == "incremental" else None
+            for stream in streams
+        )
+
+    def _new_files(self, stream: StreamPlan, stored: StoredCursor | None) -> CursorBounds:
+        known = stored.files if stored is not None and stored.field == FILES_FIELD else ()
+        try:
+            return new_files(
+                self._of(stream).task.files,
+                known,
+                stored=stored.value if known and stored is not None else None,
+                base_dir=self._spec.base_dir,
+                reloads=stream.write_mode != "append",
+                stop=self._stop,
+            )
+        except SourceError as error:
+            raise error.at(stream=stream.name) from error.__cause__
+
+    def _of(self, stream: StreamPlan) -> Described:
+        return self._described.get(stream.name) or self._describe(stream.shape.spec)
 
     @contextmanager
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> Generator[FilesSnapshot]:
         """The files as `describe` found them. Raises SourceError when one has changed since."""
-        described = {
-            stream.name: self._described.get(stream.name) or self._describe(stream.shape.spec) for stream in streams
-        }
+        described = {stream.name: self._of(stream) for stream in streams}
         for stream in described.values():
             for file in stream.task.files:
                 require_unchanged(file)
-        yield FilesSnapshot(described, self._stop)
+        yield FilesSnapshot(described, self._spec.base_dir, self._stop)
 
     def _describe(self, stream: StreamSpec) -> Described:
         if self._stop():
@@ -104,20 +127,27 @@ class FilesSource:
 class FilesSnapshot:
     """Files that are as they were when they were described; whoever reads one looks again, before and after."""
 
-    def __init__(self, described: dict[str, Described], stop: Stop) -> None:
+    def __init__(self, described: dict[str, Described], base_dir: str, stop: Stop) -> None:
         self._described = described
+        self._base_dir = base_dir
         self._stop = stop
 
     def partitions(
         self,
         stream: StreamPlan,
         partition_bytes: int,
-        bounds: CursorBounds | None = None,  # noqa: ARG002 - files have no increments
+        bounds: CursorBounds | None = None,
     ) -> tuple[Partition, ...]:
-        """Ranges of about `partition_bytes`: of lines in text that can be cut, of row groups, of record batches."""
+        """Ranges of about `partition_bytes`: of lines in text that can be cut, of row groups, of record batches.
+
+        Of an increment's files alone. Raises SourceError where one of these is not what it was.
+        """
         found = self._described[stream.name]
+        chosen = None if bounds is None else require_as_marked(found.task.files, bounds.files, self._base_dir)
         ranges: list[FileRange] = []
         for index, file in enumerate(found.task.files):
+            if chosen is not None and file.path not in chosen:
+                continue
             if found.task.is_text:
                 ranges.extend(_text_ranges(found.task, file, partition_bytes))
                 continue
@@ -130,10 +160,13 @@ class FilesSnapshot:
         return partial(read_partition, self._described[stream.name].task)
 
     def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
-        """Whether these are partitions of the stream's files as they are now, and of all of them."""
+        """Whether these are partitions of the stream's files as they are now, and of all of them.
+
+        An increment goes on also where more files have come: they are the next one's.
+        """
         now = {file.path: file.fingerprint for file in self._described[stream.name].task.files}
         then = {part.range.path: part.range.fingerprint for part in partitions if isinstance(part.range, FileRange)}
-        return now == then
+        return then.items() <= now.items() if stream.is_incremental else now == then
 
     def checksum(self, stream: StreamPlan, bounds: CursorBounds | None = None) -> str | None:  # noqa: ARG002
         """None: only a server can compute the one that the destination computes."""
@@ -168,12 +201,6 @@ def _text_ranges(task: FileTask, file: DataFile, partition_bytes: int) -> Iterat
         yield FileRange(path=file.path, low_byte=low, high_byte=part.high, fingerprint=file.fingerprint)
 
 
-def _relative(path: str, folder: str) -> str:
-    """The path as a pipeline file in this folder has it: relative where it lies below it."""
-    home = Path(folder).absolute()
-    return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
-
-
 def _stem(file: DataFile) -> str:
     return file.name.split(".", 1)[0]
 
@@ -186,5 +213,5 @@ def _refuse_later(stream: StreamSpec) -> None:
             code="query_unsupported",
             hint="`where` and `columns` are",
         )
-    if stream.sync_mode != "full_refresh":
+    if stream.sync_mode == "cdc":
         raise ConfigError(f"files cannot be read as {stream.sync_mode}", code="sync_mode_unsupported")

@@ -1,0 +1,184 @@
+"""Increments of files: each file once, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.postgres.command import KILLED, Connect, Project, project
+
+FILES = {"use": "files", "config": {"path": "in/*.csv"}}
+STREAM = {"name": "orders", "sync_mode": "incremental"}
+
+
+def shop(folder: Path, destination: str, **settings: Any) -> Project:
+    (folder / "in").mkdir(exist_ok=True)
+    return project(folder, FILES, destination, stream=STREAM, **settings)
+
+
+def put(folder: Path, name: str, low: int, high: int, note: str = "x") -> Path:
+    """A file of the orders `low` to `high - 1`."""
+    path = folder / "in" / name
+    path.write_text("id,note\n" + "".join(f"{i},{note}\n" for i in range(low, high)))
+    return path
+
+
+def ids(admin: psycopg.Connection) -> list[int]:
+    return [i for (i,) in admin.execute("SELECT id FROM raw.orders ORDER BY 1").fetchall()]
+
+
+def known(admin: psycopg.Connection) -> list[str]:
+    return [path for (path,) in admin.execute("SELECT path FROM _rapidbyte.files ORDER BY 1").fetchall()]
+
+
+@pytest.mark.parametrize("settings", [{"write_mode": "append"}, {"write_mode": "upsert", "primary_key": ["id"]}])
+def test_each_file_is_loaded_once(
+    tmp_path: Path, destination_db: str, connect: Connect, settings: dict[str, Any]
+) -> None:
+    """A new one comes with the next run, also beside old ones; a run without new ones changes nothing (E8)."""
+    pipeline = shop(tmp_path, destination_db, **settings)
+    admin = connect(destination_db)
+    put(tmp_path, "a.csv", 0, 100)
+    first = pipeline.run()
+    assert (first.exit_code, first.stream["records_written"]) == (0, 100)
+    put(tmp_path, "b.csv", 100, 150)
+    second = pipeline.run()
+    assert (second.exit_code, second.stream["records_written"]) == (0, 50)
+    before = admin.execute("SELECT array_agg(ctid ORDER BY ctid) FROM raw.orders").fetchone()
+    third = pipeline.run()
+    assert (third.exit_code, third.stream["records_written"], third.stream["status"]) == (0, 0, "succeeded")
+    assert admin.execute("SELECT array_agg(ctid ORDER BY ctid) FROM raw.orders").fetchone() == before
+    assert ids(admin) == list(range(150))
+    assert known(admin) == ["in/a.csv", "in/b.csv"]
+
+
+def test_a_file_that_was_touched_is_the_same_one(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """Its time is another, its content is not."""
+    pipeline = shop(tmp_path, destination_db)
+    path = put(tmp_path, "a.csv", 0, 10)
+    pipeline.run()
+    os.utime(path, (1, 1))
+    again = pipeline.run()
+    assert (again.exit_code, again.stream["records_written"]) == (0, 0)
+    assert ids(connect(destination_db)) == list(range(10))
+
+
+def test_a_changed_file_is_refused_in_an_append(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """Its rows are there already, as far as they are the same; nothing of the other new files is loaded either."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    pipeline.run()
+    put(tmp_path, "a.csv", 0, 12)
+    put(tmp_path, "b.csv", 20, 30)
+    again = pipeline.run()
+    assert (again.exit_code, again.document["error"]["code"]) == (3, "file_changed_after_load")
+    assert "in/a.csv: changed since it was loaded" in again.document["error"]["message"]
+    assert ids(connect(destination_db)) == list(range(10))
+    assert pipeline.run("--full-refresh").exit_code == 0
+    assert ids(connect(destination_db)) == [*range(12), *range(20, 30)]
+    assert pipeline.run().stream["records_written"] == 0
+
+
+def test_a_changed_file_is_loaded_whole_in_an_upsert(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """Equal keys are overwritten; the ledger has the file as it is now."""
+    pipeline = shop(tmp_path, destination_db, write_mode="upsert", primary_key=["id"])
+    put(tmp_path, "a.csv", 0, 10)
+    pipeline.run()
+    put(tmp_path, "a.csv", 5, 12, note="y")
+    assert pipeline.run().stream["records_written"] == 7
+    admin = connect(destination_db)
+    assert admin.execute("SELECT count(*), count(*) FILTER (WHERE note = 'y') FROM raw.orders").fetchone() == (12, 7)
+    assert pipeline.run().stream["records_written"] == 0
+    assert known(admin) == ["in/a.csv"]
+
+
+def test_a_copy_under_another_name_is_told(tmp_path: Path, destination_db: str) -> None:
+    """It is loaded: two files may well be equal."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    pipeline.run()
+    put(tmp_path, "b.csv", 0, 10)
+    again = pipeline.run()
+    assert again.stream["records_written"] == 10
+    assert "in/b.csv is loaded as a new file, and has the same content as in/a.csv" in str(again.stream["warnings"])
+
+
+@pytest.mark.parametrize("place", ["w.commit_acked#3", "join.all_done", "pub.state", "pub.commit_before", "pub.acked"])
+@pytest.mark.parametrize("write", ["staged", "direct"])
+def test_a_run_that_was_killed_loads_each_file_once(
+    tmp_path: Path, destination_db: str, connect: Connect, place: str, write: str
+) -> None:
+    """Files and rows are published together; what had its receipt is not read again (E1, E9)."""
+    pipeline = shop(tmp_path, destination_db, append_strategy=write)
+    admin = connect(destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    assert pipeline.run().exit_code == 0
+    put(tmp_path, "b.csv", 10, 20)
+    put(tmp_path, "c.csv", 20, 30)
+    put(tmp_path, "d.csv", 30, 40)
+    assert pipeline.run(failpoint=f"{place}=exit").exit_code == KILLED
+    assert known(admin) == (["in/a.csv", "in/b.csv", "in/c.csv", "in/d.csv"] if place == "pub.acked" else ["in/a.csv"])
+    again = pipeline.run()
+    assert again.exit_code == 0, again.stderr
+    assert ids(admin) == list(range(40))
+    assert known(admin) == ["in/a.csv", "in/b.csv", "in/c.csv", "in/d.csv"]
+    assert pipeline.run().stream["records_written"] == 0
+
+
+def test_files_that_came_after_a_crash_are_the_next_runs(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """A load that goes on has the files that it was begun with."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    put(tmp_path, "b.csv", 10, 20)
+    assert pipeline.run(failpoint="join.all_done=exit").exit_code == KILLED
+    put(tmp_path, "c.csv", 20, 30)
+    assert pipeline.run().stream["partitions"]["resumed"] == 2
+    assert ids(connect(destination_db)) == list(range(20))
+    assert pipeline.run().stream["records_written"] == 10
+    assert ids(connect(destination_db)) == list(range(30))
+
+
+def test_a_file_that_changed_after_a_crash_is_loaded_as_it_is(
+    tmp_path: Path, destination_db: str, connect: Connect
+) -> None:
+    """The dead run's load begins anew, with what is there now."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    assert pipeline.run(failpoint="join.all_done=exit").exit_code == KILLED
+    put(tmp_path, "a.csv", 100, 120)
+    again = pipeline.run()
+    assert again.exit_code == 0, again.stderr
+    assert ids(connect(destination_db)) == list(range(100, 120))
+
+
+def test_state_shows_and_forgets_the_files(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """After a reset an append to a target with rows is refused (E12)."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    pipeline.run()
+    (shown,) = pipeline.did("state", "show", "pipeline.yaml", "--output", "json").document["cursors"]
+    assert shown["value"].startswith("1 files, ")
+    assert [each["path"] for each in shown["files"]] == ["in/a.csv"]
+    assert pipeline.did("state", "reset", "pipeline.yaml", "--yes").exit_code == 0
+    assert known(connect(destination_db)) == []
+    again = pipeline.run()
+    assert (again.exit_code, again.document["error"]["code"]) == (2, "cursor_unknown")
+    assert ids(connect(destination_db)) == list(range(10))
+
+
+def test_a_ledger_of_version_2_gets_the_table(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """Its cursors are known before it is migrated, too."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    pipeline.run()
+    connect(destination_db).execute(
+        "DROP TABLE _rapidbyte.files; DELETE FROM _rapidbyte.cursors;"
+        "UPDATE _rapidbyte.ledger SET version = 2; TRUNCATE raw.orders"
+    )
+    assert pipeline.did("state", "show", "pipeline.yaml", "--output", "json").document["cursors"] == []
+    assert pipeline.run().exit_code == 0
+    assert known(connect(destination_db)) == ["in/a.csv"]
