@@ -67,6 +67,6 @@ expect_clean() {
         replace(current_database(), '_dest', '_source'))")"
     expect "no stage is left" "" "$(dest_sql "SELECT string_agg(relname, ' ') FROM pg_class c JOIN pg_namespace n
         ON n.oid = relnamespace WHERE relkind = 'r' AND (nspname = '_rapidbyte' AND
-        relname NOT IN ('leases', 'loads', 'receipts', 'cursors', 'rejects', 'runs', 'version', 'ledger')
+        relname NOT IN ('leases', 'loads', 'receipts', 'cursors', 'files', 'rejects', 'runs', 'version', 'ledger')
         OR nspname <> '_rapidbyte' AND relname LIKE '%rapidbyte%')")"
 }

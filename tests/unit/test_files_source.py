@@ -336,7 +336,7 @@ def test_damaged_pages_are_a_source_error(folder: Folder) -> None:
         ({"types": (("a", "integr"),)}, "type_unknown"),
         ({"allow_lossy": ("nope",)}, "column_unknown"),
         ({"query": "select 1"}, "query_unsupported"),
-        ({"sync_mode": "incremental"}, "sync_mode_unsupported"),
+        ({"sync_mode": "cdc"}, "sync_mode_unsupported"),
     ],
 )
 def test_what_the_stream_says_wrongly_is_a_config_error(folder: Folder, stream: dict[str, Any], code: str) -> None:
