@@ -6,6 +6,7 @@
 --modes a,b        some modes
 --lanes N          servers that work at the same time; default 2
 --limit N          at most so many cells a part
+--minutes N        begins no cell after that; every part has its share of the time, and its cells are taken by chance
 --results FILE     where the JSON goes
 """
 
@@ -23,12 +24,12 @@ import psycopg
 from tests.faults import plan, results
 from tests.faults.cells import unfired
 from tests.faults.dataset import MODES
-from tests.faults.protocol import Runner, open_lanes
+from tests.faults.protocol import Runner, Task, open_lanes
 
 
 def main() -> int:
     arguments = _arguments()
-    found = results.Results(seed=arguments.seed, full=arguments.full)
+    found = results.Results(seed=arguments.seed, full=arguments.full, minutes=arguments.minutes)
     started = time.monotonic()
 
     def tell(text: str) -> None:
@@ -43,13 +44,23 @@ def main() -> int:
                 lane.elsewhere = spare.server
         with psycopg.connect(lanes[0].admin) as connection:
             found.versions = results.versions(connection.info.parameter_status("server_version") or "")
-        runner = Runner(found, tell)
+
+        def save() -> None:
+            found.seconds = round(time.monotonic() - started, 1)
+            results.write(found, arguments.results)
+
+        runner = Runner(found, tell, save)
+        together: list[Task] = []
         for part in arguments.only:
             tasks = plan.tasks_of(part, lanes, arguments.modes, full=arguments.full, seed=arguments.seed)
             if arguments.limit:
                 tasks = tasks[:: max(1, len(tasks) // arguments.limit)][: arguments.limit]
             tell(f"{part}: {len(tasks)} cells")
-            runner.carry_out(lanes, tasks)
+            if arguments.minutes is None:
+                runner.carry_out(lanes, tasks)
+            together += tasks
+        if arguments.minutes is not None:
+            runner.carry_out(lanes, together, seconds=arguments.minutes * 60)
     if "P1" in arguments.only and not arguments.limit and set(arguments.modes) == set(MODES):
         found.unfired = unfired(found.fired)
     found.seconds = round(time.monotonic() - started, 1)
@@ -70,6 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--modes", default=",".join(MODES), type=lambda text: text.split(","))
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--results", type=Path, default=Path("tests/faults/results/latest.json"))
     return parser.parse_args()
 

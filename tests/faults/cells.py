@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 
 from rapidbyte.failpoints import FAILPOINTS
 
-ACTIONS = ("exit", "stop", "fail", "raise", "terminate")
-"""terminate: the sessions of the run's own role at that moment are ended by the server."""
+ACTIONS = ("exit", "stop", "fail", "raise", "terminate", "reset")
+"""terminate: the sessions of the run's own role at that moment are ended by the server; reset: by the network."""
 OCCURRENCES = ("first", "second", "last")
 NO_REFUSAL = frozenset({"pub.commit_sent", "pub.acked", "cleanup.mid", "result.before_write"})
 """No server's refusal can come up here, so `fail` would be told as what it cannot be."""
@@ -26,7 +26,7 @@ class Blow:
     @property
     def text(self) -> str:
         """For RAPIDBYTE_FAILPOINT."""
-        action = "stop" if self.action == "terminate" else self.action
+        action = "stop" if self.action in ("terminate", "reset") else self.action
         return f"{self.point}#{self.occurrence}={action}"
 
 

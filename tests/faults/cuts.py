@@ -12,6 +12,7 @@ from tests.faults.sweep import Outcome, attempt_problems, end_problems, is_finis
 
 Side = Literal["source", "destination"]
 WORKERS = 2
+SLOW_SECONDS = 300.0
 PUBLISHING = b"UPDATE _rapidbyte.loads SET state"
 """What the leader's session has sent when its next COMMIT is the one that publishes."""
 
@@ -49,6 +50,33 @@ def cut_run(lane: Lane, mode: str, side: Side, cut: Cut) -> Outcome:
                 _, problems = run_once(place, WORKERS, None)
                 outcome.problems += [f"run 2: {problem}" for problem in problems]
             outcome.problems += end_problems(place)
+        outcome.problems += reader.problems()
+        outcome.reads, outcome.attempts = reader.reads, len(place.attempts)
+        if outcome.problems:
+            outcome.evidence = place.evidence()
+    return outcome
+
+
+SLOW = Cut(delay_s=0.1, stall_s=3.0)
+"""200 ms for a question and its answer, and now and then nothing for three seconds."""
+
+
+def slow_run(lane: Lane, mode: str) -> Outcome:
+    """A run over a slow network to both ends succeeds at once: nothing takes slowness for an end."""
+    outcome = Outcome()
+    with lane.cell(mode) as place:
+        with Reader(place) as reader:
+            with connect(place.dsn) as connection:
+                before = published(connection)
+            with _proxy(place, SLOW) as proxy:
+                ends = {**_through(place, proxy, "source"), **_through(place, proxy, "destination")}
+                attempt = place.start(workers=WORKERS, **ends)
+                attempt.wait(SLOW_SECONDS)
+            if attempt.exit_code != 0 or (attempt.document or {}).get("retry_count"):
+                outcome.problems.append(
+                    f"exit code {attempt.exit_code}, {(attempt.document or {}).get('retry_count')} retries"
+                )
+            outcome.problems += attempt_problems(place, attempt, before, None) + end_problems(place)
         outcome.problems += reader.problems()
         outcome.reads, outcome.attempts = reader.reads, len(place.attempts)
         if outcome.problems:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import psycopg
 
+from tests.faults import oracle
 from tests.faults.lane import Lane, Place, connect, published, stop_server
 from tests.faults.reader import Reader
 from tests.faults.spawn import Attempt, Processes
@@ -132,6 +133,54 @@ def freeze(lane: Lane, mode: str, point: str) -> Outcome:
         if outcome.problems:
             outcome.evidence = place.evidence()
     return outcome
+
+
+def freeze_at(lane: Lane, mode: str, after_s: float) -> Outcome:
+    """A run is frozen past its lease at any moment; whatever it had done by then, another does the work once."""
+    outcome = Outcome()
+    with lane.cell(mode) as place:
+        with Reader(place) as reader:
+            first = place.start(workers=WORKERS)
+            frozen = not first.ended(after_s)
+            if frozen:
+                first.signal(signal.SIGSTOP)
+                held = _expire(place)
+                _, problems = run_once(place, WORKERS, None)
+                outcome.problems += [f"run 2: {each}" for each in problems if not each.startswith("sessions are")]
+                after = published_by(place)
+                first.signal(signal.SIGCONT)
+                first.wait()
+                if held and published_by(place) != after:
+                    outcome.problems.append(f"the thawed run published: {after}, then {published_by(place)}")
+            outcome.problems += _thawed(place, first, held=frozen and held)
+            if not is_finished(place):
+                outcome.problems += [f"run 3: {each}" for each in run_once(place, WORKERS, None)[1]]
+            outcome.problems += end_problems(place)
+        outcome.problems += reader.problems()
+        outcome.reads, outcome.attempts = reader.reads, len(place.attempts)
+        if outcome.problems:
+            outcome.evidence = place.evidence()
+    return outcome
+
+
+def _expire(place: Place) -> bool:
+    """As if the time of every lease had passed; whether there was one that was held."""
+    with connect(place.dsn) as connection:
+        if connection.execute("SELECT to_regclass('_rapidbyte.leases') IS NULL").fetchone() == (True,):
+            return False
+        statement = (
+            "UPDATE _rapidbyte.leases SET expires_at = clock_timestamp() - interval '1 s'"
+            " WHERE expires_at > clock_timestamp()"
+        )
+        return connection.execute(statement).rowcount > 0
+
+
+def _thawed(place: Place, first: Attempt, *, held: bool) -> list[str]:
+    """What a run may end with: 0 if it had done its work or had not begun, else 8; or its stage is gone."""
+    problems = oracle.quiet([place.dsn]) + oracle.output_problems(first) + oracle.exit_problems(first, "signal")
+    if first.exit_code not in ((0, FENCED, STAGE_GONE) if held else (0, FENCED)):
+        problems.append(f"exit code {first.exit_code}: {first.stderr[-600:]}")
+    return [f"the thawed run: {problem}" for problem in problems]
 
 
 def published_by(place: Place) -> dict[str, int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import threading
 import time
+from pathlib import Path
 
 import yaml
 
 from tests.faults import oracle
 from tests.faults.dataset import MODES, PIPELINE_SCHEMA, pipeline
-from tests.faults.lane import PIPELINE, Lane, connect
+from tests.faults.lane import PIPELINE, Lane, Place, connect
 from tests.faults.oracle import sum_of
 from tests.faults.spawn import Attempt
 from tests.faults.sweep import Outcome
@@ -35,12 +36,18 @@ def late_commits(lane: Lane, cursor: str, write_mode: str, seconds: float, seed:
                 writer.start()
             until = time.monotonic() + seconds
             attempts: list[Attempt] = []
+
+            def run_increment(place: Place = place, attempts: list[Attempt] = attempts) -> Attempt:
+                attempt = start_increment(lane, place.folder, source, place.dsn, cursor, write_mode, len(attempts))
+                attempt.wait()
+                return attempt
+
             while time.monotonic() < until:
-                attempts.append(_run(lane, place.folder, source, place.dsn, cursor, write_mode, len(attempts)))
+                attempts.append(run_increment())
             stop.set()
             for writer in writers:
                 writer.join(30)
-            attempts.append(_run(lane, place.folder, source, place.dsn, cursor, write_mode, len(attempts)))
+            attempts.append(run_increment())
             outcome.attempts = len(attempts)
             outcome.problems += [
                 f"run {number + 1}: exit code {attempt.exit_code}: {attempt.stderr[-400:]}"
@@ -59,7 +66,10 @@ def late_commits(lane: Lane, cursor: str, write_mode: str, seconds: float, seed:
     return outcome
 
 
-def _run(lane: Lane, where, source: str, destination: str, cursor: str, write_mode: str, number: int) -> Attempt:
+def start_increment(
+    lane: Lane, where: Path, source: str, destination: str, cursor: str, write_mode: str, number: int
+) -> Attempt:
+    """Starts the next increment of `notes`, in a folder of its own."""
     folder = where / f"late{number}"
     folder.mkdir()
     document = pipeline(MODES["append"], PIPELINE, source, destination)
@@ -69,9 +79,7 @@ def _run(lane: Lane, where, source: str, destination: str, cursor: str, write_mo
     document["destination"].update(write_mode=write_mode, settle_timeout=f"{SETTLE_SECONDS}s")
     document["destination"]["config"]["schema"] = PIPELINE_SCHEMA
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(document))
-    attempt = lane.launcher.start(folder, ["run", "pipeline.yaml", "--output", "json", "--workers", "2"])
-    attempt.wait()
-    return attempt
+    return lane.launcher.start(folder, ["run", "pipeline.yaml", "--output", "json", "--workers", "2"])
 
 
 def _write(source: str, number: int, seed: int, stop: threading.Event) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
-from tests.faults import cells, cuts, kills, late, refusals, rounds, sweep
+from tests.faults import cells, cuts, kills, late, refusals, rounds, sweep, ties, watchers
 from tests.faults.cells import Cell
 from tests.faults.cuts import Side
 from tests.faults.lane import Lane
@@ -27,7 +27,11 @@ HOWS: tuple[How, ...] = get_args(How)
 
 def _sweep(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
     passings = sweep.learn(lanes, tuple(modes), WORKERS)
-    chosen = cells.all_cells(passings, seed) if full else cells.slice_cells(passings, seed, SLICE_CELLS)
+    chosen = cells.slice_cells(passings, seed, SLICE_CELLS)  # first: every failpoint fires, however short the time is
+    if full:
+        rest = [cell for cell in cells.all_cells(passings, seed) if cell not in chosen]
+        random.Random(seed).shuffle(rest)
+        chosen += rest
 
     def task(cell: Cell) -> Task:
         return Task(part="P1", kind=cell.mode, document=cell.document(), run=lambda lane: sweep.run_cell(lane, cell))
@@ -43,26 +47,43 @@ class Counts:
     kills_as_users: int
     backends: int
     stops: int
+    freezes: int
     offsets: int
+    slow: int
     acknowledgements: int
     together: int
     schemas: int
     replaces: int
+    ties: int
 
 
 SLICE = Counts(
-    kills=2, kills_as_users=1, backends=1, stops=1, offsets=1, acknowledgements=1, together=1, schemas=1, replaces=4
+    kills=2,
+    kills_as_users=1,
+    backends=1,
+    stops=1,
+    freezes=0,
+    offsets=1,
+    slow=0,
+    acknowledgements=1,
+    together=1,
+    schemas=1,
+    replaces=4,
+    ties=1,
 )
 FULL = Counts(
     kills=400,
     kills_as_users=20,
     backends=100,
     stops=50,
+    freezes=50,
     offsets=128,
+    slow=5,
     acknowledgements=500,
     together=100,
     schemas=100,
     replaces=100,
+    ties=50,
 )
 """Of the protocol; per mode where modes differ."""
 
@@ -84,6 +105,7 @@ def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
             ("SIGKILL of a command", counts.kills_as_users, usual + start_s, partial(kills.kill_run, as_users_do=True)),
             ("SIGKILL of a backend", counts.backends, usual, partial(kills.kill_backend, seed=seed)),
             ("immediate stop of the server", counts.stops, usual, kills.stop_at_once),
+            ("frozen past its lease, at any moment", counts.freezes, usual, kills.freeze_at),
         ]
         for turn, (kind, count, seconds, act) in enumerate(kinds):
             rare = not full and count == 1 and (order + turn) % 3  # each mode has one of the rarer kinds
@@ -96,9 +118,11 @@ def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
             run = partial(_crash, mode=mode, point=point)
             tasks.append(Task(part="P2", kind=f"crash at a failpoint, {mode}", document=document, run=run))
         for point in FREEZE_POINTS if full else FREEZE_POINTS[len(tasks) % len(FREEZE_POINTS) :][:1]:
-            document = {"mode": mode, "kind": "frozen past its lease", "at": point}
+            document = {"mode": mode, "kind": "frozen past its lease, at a failpoint", "at": point}
             run = partial(_freeze, mode=mode, point=point)
-            tasks.append(Task(part="P2", kind=f"frozen past its lease, {mode}", document=document, run=run))
+            tasks.append(
+                Task(part="P2", kind=f"frozen past its lease, at a failpoint, {mode}", document=document, run=run)
+            )
     return tasks
 
 
@@ -131,12 +155,22 @@ def _cuts(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int)
                 cut = Cut(commit_of=who, after=after, answered=turn % 2 == 0)
                 chosen.append((f"the answer to COMMIT of a {who}", mode, "destination", cut))
 
+    slow = [
+        Task(part="P3", kind="a slow network", document={"mode": mode}, run=partial(_slow, mode=mode))
+        for mode in modes
+        for _ in range(counts.slow)
+    ]
+
     def task(kind: str, mode: str, side: Side, cut: Cut) -> Task:
         document = {"mode": mode, "side": side, **{name: getattr(cut, name) for name in Cut.__slots__}}
         run = partial(_cut, mode=mode, side=side, cut=cut)
         return Task(part="P3", kind=kind, document=document, run=run)
 
-    return [task(*each) for each in chosen]
+    return [task(*each) for each in chosen] + slow
+
+
+def _slow(lane: Lane, *, mode: str) -> Outcome:
+    return cuts.slow_run(lane, mode)
 
 
 def _cut(lane: Lane, *, mode: str, side: Side, cut: Cut) -> Outcome:
@@ -162,8 +196,8 @@ def _rounds(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: i
     counts, dice = FULL if full else SLICE, random.Random(seed)
     tasks: list[Task] = []
     for mode in modes:
-        for _ in range(counts.together):
-            runs = dice.randint(2, 8)
+        for turn in range(counts.together):
+            runs = (2, 8)[turn] if full and turn < 2 else dice.randint(2, 8)
             run = partial(_together, mode=mode, count=runs)
             tasks.append(Task(part="P5", kind="one pipeline at once", document={"mode": mode, "runs": runs}, run=run))
     for _ in range(counts.schemas):
@@ -183,7 +217,7 @@ def _together(lane: Lane, *, mode: str, count: int) -> Outcome:
 
 
 def _replaces(lane: Lane, *, mode: str, count: int) -> Outcome:
-    return rounds.readers_of_replaces(lane, mode, count)
+    return watchers.readers_of_replaces(lane, mode, count)
 
 
 def _late(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
@@ -196,6 +230,10 @@ def _late(_lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
                 document = {"cursor": cursor, "write_mode": write_mode, "seed": seed + number}
                 run = partial(late.late_commits, seconds=60.0 if full else 6.0, **document)
                 tasks.append(Task(part="P7", kind=f"late commits, {cursor}", document=document, run=run))
+            for number in range((FULL if full else SLICE).ties):
+                document = {"cursor": cursor, "write_mode": write_mode, "seed": seed + number}
+                run = partial(ties.tied_increments, increments=6 if full else 2, **document)
+                tasks.append(Task(part="P7", kind=f"ties and kills, {cursor}", document=document, run=run))
     return tasks
 
 
@@ -210,5 +248,8 @@ PARTS: dict[str, Callable[..., list[Task]]] = {
 
 
 def tasks_of(part: str, lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int) -> list[Task]:
-    """The part's cells, in the order in which they are carried out."""
-    return PARTS[part](lanes, modes, full=full, seed=seed)
+    """The part's cells, in the order in which they are carried out; of all counts that of chance."""
+    tasks = PARTS[part](lanes, modes, full=full, seed=seed)
+    if full and part != "P1":
+        random.Random(seed).shuffle(tasks)
+    return tasks

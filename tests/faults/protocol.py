@@ -1,13 +1,13 @@
-"""The protocol as a list of tasks, carried out on several lanes at once."""
+"""The protocol as tasks, carried out on several lanes at once: all of them, or each part for its share of the time."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from tests.faults.lane import Lane, open_lane
@@ -26,29 +26,55 @@ class Task:
     run: Callable[[Lane], Outcome]
 
 
+SHARES = {"P1": 30, "P2": 28, "P3": 18, "P4": 8, "P5": 8, "P7": 8}
+"""Of the time, when it is short."""
+
+
+class Queue:
+    """Tasks that wait. Of several parts the one whose lanes have worked least, for its share, is next."""
+
+    def __init__(self, tasks: Sequence[Task], *, seconds: float | None = None) -> None:
+        self._waiting: dict[str, deque[Task]] = {}
+        for task in tasks:
+            self._waiting.setdefault(task.part, deque()).append(task)
+        self._spent = dict.fromkeys(self._waiting, 0.0)
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._lock = threading.Lock()
+
+    def take(self) -> Task | None:
+        """The next; None when there is none, or the time is up."""
+        with self._lock:
+            if self._until is not None and time.monotonic() > self._until:
+                return None
+            left = [part for part, tasks in self._waiting.items() if tasks]
+            if not left:
+                return None
+            return self._waiting[min(left, key=lambda part: self._spent[part] / SHARES[part])].popleft()
+
+    def spent(self, part: str, seconds: float) -> None:
+        """A task of this part took so long."""
+        with self._lock:
+            self._spent[part] += seconds
+
+
 class Runner:
     """Carries out tasks. `tell` gets a line for each that fails, and one now and then."""
 
-    def __init__(self, results: Results, tell: Callable[[str], None]) -> None:
+    def __init__(self, results: Results, tell: Callable[[str], None], save: Callable[[], None] = lambda: None) -> None:
         self._results = results
         self._tell = tell
+        self._save = save
         self._lock = threading.Lock()
 
-    def carry_out(self, lanes: Sequence[Lane], tasks: Sequence[Task], *, stop_at_failure: bool = False) -> None:
-        """All tasks, each on the lane that is free first."""
-        waiting: SimpleQueue[Task] = SimpleQueue()
+    def carry_out(self, lanes: Sequence[Lane], tasks: Sequence[Task], *, seconds: float | None = None) -> None:
+        """All tasks, each on the lane that is free first; after so many seconds none is begun."""
+        queue = Queue(tasks, seconds=seconds)
         for task in tasks:
-            waiting.put(task)
-        failed = threading.Event()
+            self._part(task.part).planned += 1
 
         def work(lane: Lane) -> None:
-            while not (stop_at_failure and failed.is_set()):
-                try:
-                    task = waiting.get_nowait()
-                except Empty:
-                    return
-                if self._one(lane, task).problems:
-                    failed.set()
+            while (task := queue.take()) is not None:
+                queue.spent(task.part, self._one(lane, task))
 
         threads = [threading.Thread(target=work, args=(lane,), daemon=True) for lane in lanes]
         for thread in threads:
@@ -56,18 +82,26 @@ class Runner:
         for thread in threads:
             thread.join()
 
-    def _one(self, lane: Lane, task: Task) -> Outcome:
+    def _part(self, name: str) -> PartResult:
+        return self._results.parts.setdefault(name, PartResult(part=name))
+
+    def _one(self, lane: Lane, task: Task) -> float:
+        """Carries it out; returns how long it took."""
         started = time.monotonic()
         try:
             outcome = task.run(lane)
         except Exception as error:  # noqa: BLE001 - a cell that cannot be carried out has failed
             outcome = Outcome(problems=[f"the cell broke: {type(error).__name__}: {error}"])
+        seconds = time.monotonic() - started
         with self._lock:
-            part = self._results.parts.setdefault(task.part, PartResult(part=task.part))
+            part = self._part(task.part)
+            if outcome.skipped:
+                part.skipped[outcome.skipped] = part.skipped.get(outcome.skipped, 0) + 1
+                return seconds
             part.cells += 1
             part.attempts += outcome.attempts
             part.reads += outcome.reads
-            part.seconds = round(part.seconds + time.monotonic() - started, 1)
+            part.seconds = round(part.seconds + seconds, 1)
             part.kinds[task.kind] = part.kinds.get(task.kind, 0) + 1
             for name in set(outcome.fired):
                 self._results.fired[name] = self._results.fired.get(name, 0) + 1
@@ -76,7 +110,8 @@ class Runner:
                 self._tell(f"FAILED {task.part} {task.kind} {task.document}: {'; '.join(outcome.problems)}")
             elif part.cells % 25 == 0:
                 self._tell(f"{task.part}: {part.cells} cells")
-        return outcome
+            self._save()
+        return seconds
 
 
 def open_lanes(count: int, package: Path = ROOT) -> list[Any]:

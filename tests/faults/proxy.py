@@ -1,4 +1,4 @@
-"""A TCP proxy before a server's Unix socket, which cuts a connection where it is told to."""
+"""A TCP proxy before a server's Unix socket, which cuts a connection where it is told to, or is slow."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ class Cut:
     """...and which has sent this before."""
     answered: bool = True
     """Cut when the server has answered the COMMIT; else at once, with the COMMIT on its way."""
+    delay_s: float = 0.0
+    """What passes in either direction passes so much later, one piece after the other."""
+    stall_s: float = 0.0
+    """One piece of a hundred waits so long."""
 
 
 @dataclass(slots=True)
@@ -81,6 +85,15 @@ class Proxy:
             self._pairs.append(pair)
             threading.Thread(target=pair.pump, daemon=True).start()
 
+    def reset(self, name: str) -> int:
+        """Resets every connection whose application_name begins so; returns how many."""
+        found = [pair for pair in list(self._pairs) if name.encode() in pair.startup and not pair.ended.is_set()]
+        for pair in found:
+            pair.wake.send(b"!")
+        for pair in found:
+            pair.ended.wait(10)
+        return len(found)
+
     def passes(self, direction: str, size: int) -> int | None:
         """Counts bytes; how many of them may pass when the cut is among them, else None."""
         with self._lock:
@@ -105,15 +118,26 @@ class _Pair:
     proxy: Proxy
     client: socket.socket
     server: socket.socket
+    startup: bytes = b""
+    """The first message, which tells the application_name."""
     sent: bytes = b""
-    ours: bool = False
     committing: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+    passed: int = 0
+    wake: socket.socket = field(init=False)
+    _waked: socket.socket = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wake, self._waked = socket.socketpair()
 
     def pump(self) -> None:
         """Passes bytes on until either end is closed. Never waits inside a recv, so that a close is one at once."""
         with contextlib.suppress(OSError, ValueError):
             while True:
-                readable, _, _ = select.select([self.client, self.server], [], [], 5)
+                readable, _, _ = select.select([self.client, self.server, self._waked], [], [], 5)
+                if self._waked in readable:
+                    self.break_off()
+                    return
                 for source in readable:
                     data = source.recv(65536)
                     if not data or not self._pass("up" if source is self.client else "down", data):
@@ -124,6 +148,8 @@ class _Pair:
     def _pass(self, direction: str, data: bytes) -> bool:
         """Sends these bytes on; False when the connection has been cut."""
         target = self.server if direction == "up" else self.client
+        self.startup = self.startup or data
+        self._dawdle()
         allowed = self.proxy.passes(direction, len(data))
         if allowed is not None:
             target.sendall(data[:allowed])
@@ -137,15 +163,19 @@ class _Pair:
         target.sendall(data)
         return True
 
+    def _dawdle(self) -> None:
+        self.passed += 1
+        cut = self.proxy.cut
+        if cut.delay_s:
+            time.sleep(cut.delay_s + (cut.stall_s if self.passed % 100 == 0 else 0.0))
+
     def _is_commit(self, data: bytes) -> bool:
         """Whether this is the COMMIT at which to cut, which it then is."""
         cut = self.proxy.cut
         if cut.commit_of is None:
             return False
-        if not self.sent:
-            self.ours = cut.commit_of.encode() in data  # the startup message
         self.sent = (self.sent + data)[-8192:]
-        if not (self.ours and data.endswith(COMMIT) and cut.after in self.sent):
+        if not (cut.commit_of.encode() in self.startup and data.endswith(COMMIT) and cut.after in self.sent):
             self.sent = b"-" if data.endswith(COMMIT) else self.sent
             return False
         return self.proxy.takes()
@@ -161,5 +191,6 @@ class _Pair:
         return False
 
     def close(self) -> None:
-        for end in (self.client, self.server):
+        for end in (self.client, self.server, self.wake, self._waked):
             end.close()
+        self.ended.set()

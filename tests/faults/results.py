@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import rapidbyte
+from tests.faults.spawn import ROOT
 
 PARTS: dict[str, str] = {
     "P1": "failpoints x actions x occurrences x modes x workers; the second run is broken too",
@@ -27,6 +30,8 @@ class PartResult:
     """One part of the protocol."""
 
     part: str
+    planned: int = 0
+    """Cells that the full counts have, or the slice; fewer are carried out when the time is up."""
     cells: int = 0
     attempts: int = 0
     reads: int = 0
@@ -34,8 +39,8 @@ class PartResult:
     kinds: dict[str, int] = field(default_factory=dict)
     """Cells by kind."""
     failing: list[dict[str, Any]] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    """What could not be done here, and why."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Cells that cannot be carried out here, by reason."""
 
 
 @dataclass(slots=True)
@@ -44,6 +49,8 @@ class Results:
 
     seed: int
     full: bool
+    minutes: float | None = None
+    """After which no cell was begun."""
     started_at: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M}Z")
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
@@ -65,13 +72,28 @@ def versions(server: str) -> dict[str, str]:
         "PostgreSQL": server,
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "processors": str(os.cpu_count()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1024**3:.0f} GiB",
+        **_commit(),
     }
+
+
+def _commit() -> dict[str, str]:
+    """Of the source, where git knows it; with + when files have been changed since."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return {}
+    return {"commit": found.stdout.strip()} if found.returncode == 0 else {}
 
 
 def write(results: Results, path: Path) -> None:
     """As JSON, for RELIABILITY.md and for people."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_plain(results), indent=1, default=str) + "\n")
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(_plain(results), indent=1, default=str) + "\n")
+    unfinished.replace(path)
 
 
 def _plain(value: Any) -> Any:

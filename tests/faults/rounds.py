@@ -1,17 +1,13 @@
-"""P5: runs of one pipeline at once, many pipelines into one fresh schema, readers of a table that is replaced."""
+"""P5: runs of one pipeline at once, many pipelines into one fresh schema, many into one table."""
 
 from __future__ import annotations
 
-import threading
-import time
-
-import psycopg
 import yaml
 
 from tests.faults import oracle
 from tests.faults.dataset import PIPELINE_SCHEMA, pipeline
 from tests.faults.lane import TABLES, Lane, Place, connect, published
-from tests.faults.oracle import Sum, sum_of
+from tests.faults.oracle import sum_of
 from tests.faults.reader import Reader
 from tests.faults.sweep import Outcome, end_problems, run_once
 
@@ -101,87 +97,3 @@ def one_target(lane: Lane, count: int) -> Outcome:
             outcome.problems.append(f"raw.orders has {found.rows} rows; the model has {wanted.rows}")
         outcome.problems += oracle.leftover_problems(place)
     return outcome
-
-
-READERS = ("directly", "prepared", "through a function", "at REPEATABLE READ")
-
-
-def readers_of_replaces(lane: Lane, mode: str, replaces: int) -> Outcome:
-    """Readers of every kind while a table is replaced again and again: nobody sees it empty, mixed, or missing (D7)."""
-    outcome = Outcome()
-    with lane.cell(mode) as place:
-        stop = threading.Event()
-        expected = place.template.expected
-        allowed = {expected.before["orders"], expected.source["orders"]}
-        watchers = [_Watcher(place, kind, allowed, stop) for kind in READERS]
-        for watcher in watchers:
-            watcher.start()
-        try:
-            for _ in range(replaces):
-                attempt = place.start(workers=2)
-                if attempt.wait() != 0:
-                    outcome.problems.append(f"exit code {attempt.exit_code}: {attempt.stderr[-600:]}")
-        finally:
-            stop.set()
-        for watcher in watchers:
-            watcher.join(30)
-            outcome.reads += watcher.reads
-            outcome.problems += watcher.problems()
-        outcome.problems += end_problems(place)
-        outcome.attempts = replaces
-        if outcome.problems:
-            outcome.evidence = place.evidence()
-    return outcome
-
-
-class _Watcher(threading.Thread):
-    """One session that reads in one way, as fast as it can."""
-
-    def __init__(self, place: Place, kind: str, allowed: set[Sum], stop: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self._place, self._kind, self._allowed, self._stop_it = place, kind, allowed, stop
-        self.reads = 0
-        self._strange: list[int] = []
-        self._errors: list[str] = []
-
-    def run(self) -> None:
-        checksum = oracle.CHECKSUM.format(relation="raw.orders")
-        with connect(self._place.dsn) as connection:
-            try:
-                connection.execute("SET application_name = 'faults reader'")
-                if self._kind == "prepared":
-                    connection.execute(f"PREPARE look AS {checksum}")  # type: ignore[arg-type]
-                if self._kind == "through a function":
-                    connection.execute(
-                        "CREATE FUNCTION pg_temp.look() RETURNS TABLE (n bigint, a text, b bigint) LANGUAGE plpgsql AS"
-                        f" $$ BEGIN RETURN QUERY {checksum}; END $$"  # type: ignore[arg-type]
-                    )
-                while not self._stop_it.is_set():
-                    self._look(connection, checksum)
-            except psycopg.Error as error:
-                self._errors.append(f"{type(error).__name__}: {error}")
-
-    def _look(self, connection: psycopg.Connection, checksum: str) -> None:
-        if self._kind == "at REPEATABLE READ":
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        query = {"prepared": "EXECUTE look", "through a function": "SELECT * FROM pg_temp.look()"}.get(
-            self._kind, checksum
-        )
-        row = connection.execute(query).fetchone()  # type: ignore[arg-type]
-        if self._kind == "at REPEATABLE READ":
-            connection.execute("COMMIT")
-        assert row is not None
-        self.reads += 1
-        if Sum(row[0], int(row[1]), row[2]) not in self._allowed:
-            self._strange.append(row[0])
-        time.sleep(0.001)
-
-    def problems(self) -> list[str]:
-        found = [f"a reader {self._kind}: {error}" for error in self._errors]
-        if self._strange:
-            found.append(
-                f"a reader {self._kind} saw {len(self._strange)} times neither old nor new: {self._strange[:5]}"
-            )
-        if not self.reads:
-            found.append(f"a reader {self._kind} has read nothing")
-        return found

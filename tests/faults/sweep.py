@@ -13,6 +13,7 @@ import psycopg
 from tests.faults import oracle
 from tests.faults.cells import Blow, Cell, Passings
 from tests.faults.lane import TABLES, Lane, Place, connect, published
+from tests.faults.proxy import Cut, Proxy
 from tests.faults.reader import Reader
 from tests.faults.spawn import Attempt
 
@@ -30,6 +31,8 @@ class Outcome:
     evidence: list[dict[str, object]] = field(default_factory=list)
     reads: int = 0
     attempts: int = 0
+    skipped: str = ""
+    """Why it cannot be carried out on this machine; then nothing has been."""
 
 
 def passings_of(lane: Lane, mode: str, workers: int) -> dict[str, int]:
@@ -86,11 +89,32 @@ def run_once(place: Place, workers: int, blow: Blow | None, *, source: str | Non
     """One run with one blow; what was wrong with it, and with the rows afterwards."""
     with connect(place.dsn) as connection:
         before = published(connection)
-    attempt = place.start(workers=workers, failpoints=blow.text if blow else "", source=source)
-    if blow is not None and blow.action in ("stop", "terminate"):
-        strike(place, attempt, blow)
-    attempt.wait()
+    failpoints = blow.text if blow else ""
+    if blow is not None and blow.action == "reset":
+        attempt = _reset(place, workers, blow, source)
+    else:
+        attempt = place.start(workers=workers, failpoints=failpoints, source=source)
+        if blow is not None and blow.action in ("stop", "terminate"):
+            strike(place, attempt, blow)
+        attempt.wait()
     return attempt, attempt_problems(place, attempt, before, blow.action if blow else None)
+
+
+def _reset(place: Place, workers: int, blow: Blow, source: str | None) -> Attempt:
+    """A run whose network resets the connections that a failpoint is about while it stands there."""
+    parameters = place.lane.server.parameters
+    with Proxy(host=parameters["host"], port=parameters["port"], cut=Cut()) as proxy:
+        attempt = place.start(
+            workers=workers,
+            failpoints=blow.text,
+            source=proxy.through(source or place.lane.source(place.mode)),
+            destination=proxy.through(place.dsn),
+        )
+        if attempt.wait_reached():
+            proxy.reset(sessions_at(blow.point).removesuffix("%"))
+            attempt.let_go()
+        attempt.wait()
+    return attempt
 
 
 def attempt_problems(place: Place, attempt: Attempt, before: dict[str, int], action: str | None) -> list[str]:
