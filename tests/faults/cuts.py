@@ -57,8 +57,8 @@ def cut_run(lane: Lane, mode: str, side: Side, cut: Cut) -> Outcome:
     return outcome
 
 
-SLOW = Cut(delay_s=0.1, stall_s=3.0)
-"""200 ms for a question and its answer, and now and then nothing for three seconds."""
+SLOW = Cut(delay_s=0.02, stall_s=3.0)
+"""Each piece takes its turn of 20 ms in either direction, and now and then nothing passes for three seconds."""
 
 
 def slow_run(lane: Lane, mode: str) -> Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.faults.lane import Lane, Place, connect, published
 from tests.faults.oracle import exit_problems
+from tests.faults.smalldisk import NotPossible, small_tablespace
 from tests.faults.sweep import Outcome, attempt_problems, end_problems
 
 WORKERS = 2
@@ -37,6 +38,13 @@ class Refusal:
     blocker: str = ""
     """A statement in a transaction that another session keeps open meanwhile."""
     settings: dict[str, str] = field(default_factory=dict)
+    source_role: str | None = None
+    """Who reads the source; None: the superuser."""
+    source_undo: str = ""
+    """In the source, before the second run. It is taken back after it."""
+    source_redo: str = ""
+    disk: str = ""
+    """The size of the file system that the first run finds for its stages."""
 
 
 def _raising(sqlstate: str, times: int) -> str:
@@ -91,6 +99,8 @@ REFUSALS: tuple[Refusal, ...] = (
             modes=_WITH_TRIGGERS),
     Refusal(name="disk full", sql=_raising("53100", 9999), undo=_NO_LONGER, exit_code=4, says="space",
             modes=_WITH_TRIGGERS),
+    Refusal(name="no room for temporary files", sql=_raising("53400", 9999), undo=_NO_LONGER, exit_code=4,
+            modes=_WITH_TRIGGERS),
     Refusal(name="out of memory", sql=_raising("53200", 9999), undo=_NO_LONGER, exit_code=4, modes=_WITH_TRIGGERS),
     Refusal(name="statement cancelled", sql=_raising("57014", 9999), undo=_NO_LONGER, exit_code=4,
             modes=_WITH_TRIGGERS),
@@ -114,6 +124,32 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal(name="no INSERT on the target", role=LOADER, exit_code=2, says="INSERT",
             sql=f"ALTER TABLE raw.orders OWNER TO postgres; GRANT SELECT ON raw.orders TO {LOADER}",
             undo=f"ALTER TABLE raw.orders OWNER TO {LOADER}", modes=("append", "upsert")),
+    *(
+        Refusal(name=f"no {privilege} on the target", role=LOADER, exit_code=2, says=privilege, modes=(mode,),
+                sql=f"ALTER TABLE raw.orders OWNER TO postgres; GRANT {granted} ON raw.orders TO {LOADER}",
+                undo=f"ALTER TABLE raw.orders OWNER TO {LOADER}")
+        for privilege, granted, mode in (
+            ("SELECT", "INSERT, UPDATE, DELETE", "upsert"),
+            ("UPDATE", "SELECT, INSERT, DELETE", "upsert"),
+            ("UPDATE", "SELECT, INSERT, DELETE", "replace-in-place"),
+            ("DELETE", "SELECT, INSERT, UPDATE", "replace-in-place"),
+        )
+    ),
+    Refusal(name="no right to the ledger", role=LOADER, exit_code=2, says="_rapidbyte",
+            undo=f"GRANT USAGE, CREATE ON SCHEMA _rapidbyte TO {LOADER};"
+            f"GRANT ALL ON ALL TABLES IN SCHEMA _rapidbyte TO {LOADER}",
+            modes=("incremental-append", "incremental-upsert")),
+    Refusal(name="no SELECT on the source's table", source_role=LOADER, exit_code=2, says="SELECT",
+            source_undo=f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {LOADER}",
+            source_redo=f"REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM {LOADER}"),
+    Refusal(name="no room for a stage", role=SUPER, exit_code=4, says="space", disk="128k",
+            modes=("append", "replace-swap", "replace-in-place", "upsert", "append-key", "incremental-upsert")),
+    *(
+        Refusal(name=f"{count} connections", role=LOADER, exit_code=exit_code, says="connections" if exit_code else "",
+                sql=f"ALTER DATABASE {{database}} CONNECTION LIMIT {count}",
+                undo="ALTER DATABASE {database} CONNECTION LIMIT -1", modes=("append", "replace-swap"))
+        for count, exit_code in ((1, 2), (2, 2), (5, 0))
+    ),
 )  # fmt: skip
 """In the order of hazards C6 to C13 and G12."""
 
@@ -122,7 +158,11 @@ def refused(lane: Lane, mode: str, refusal: Refusal) -> Outcome:
     """The run that is refused, and the run after that."""
     outcome = Outcome()
     with lane.cell(mode) as place, ExitStack() as stack:
-        dsn = _as_role(place, refusal)
+        dsn = _as_role(place, refusal.role)
+        source = lane.source(place.mode)
+        if refusal.source_role:
+            source = source.replace("postgresql://postgres@", f"postgresql://{refusal.source_role}@")
+            _roles(place)
         before_sql = (_GRANTED if refusal.role == LOADER else "") + refusal.sql
         if before_sql:
             _run(place, before_sql)
@@ -131,7 +171,12 @@ def refused(lane: Lane, mode: str, refusal: Refusal) -> Outcome:
             blocking.execute("BEGIN; " + refusal.blocker)  # type: ignore[arg-type]
         with connect(place.dsn) as connection:
             before = published(connection)
-        attempt = place.start(workers=WORKERS, destination=dsn, **refusal.settings)
+        if refusal.disk:
+            try:
+                stack.enter_context(small_tablespace(place, SUPER, refusal.disk))
+            except NotPossible as error:
+                return Outcome(skipped=str(error))
+        attempt = place.start(workers=WORKERS, destination=dsn, source=source, **refusal.settings)
         attempt.wait(45)
         if attempt.exit_code != refusal.exit_code:
             outcome.problems.append(f"exit code {attempt.exit_code}, not {refusal.exit_code}: {attempt.stderr[-600:]}")
@@ -140,25 +185,29 @@ def refused(lane: Lane, mode: str, refusal: Refusal) -> Outcome:
             outcome.problems.append(f"stderr does not say {refusal.says!r}: {attempt.stderr[-600:]}")
         if refusal.retried and not (attempt.document or {}).get("retry_count"):
             outcome.problems.append("no retry is counted")
-        if refusal.blocker:
+        if refusal.blocker or refusal.disk:
             stack.close()
         outcome.problems += attempt_problems(place, attempt, before, "signal")
-        outcome.problems += _afterwards(place, refusal, dsn)
+        outcome.problems += _afterwards(place, refusal, dsn, source)
         outcome.attempts = len(place.attempts)
         if outcome.problems:
             outcome.evidence = place.evidence()
     return outcome
 
 
-def _afterwards(place: Place, refusal: Refusal, dsn: str) -> list[str]:
+def _afterwards(place: Place, refusal: Refusal, dsn: str, source: str) -> list[str]:
     """Once the cause is gone the same command does all."""
     if refusal.undo:
         _run(place, refusal.undo)
+    if refusal.source_undo:
+        place.lane.sql(place.lane.source(place.mode), refusal.source_undo)
     problems: list[str] = []
     if refusal.exit_code != 0:
-        again = place.start(workers=WORKERS, destination=dsn)
+        again = place.start(workers=WORKERS, destination=dsn, source=source)
         if again.wait() != 0:
             problems.append(f"exit code {again.exit_code} once nothing is refused any more: {again.stderr[-600:]}")
+    if refusal.source_redo:
+        place.lane.sql(place.lane.source(place.mode), refusal.source_redo)
     return problems + [
         problem
         for problem in end_problems(place)
@@ -166,15 +215,20 @@ def _afterwards(place: Place, refusal: Refusal, dsn: str) -> list[str]:
     ]
 
 
-def _as_role(place: Place, refusal: Refusal) -> str:
-    if refusal.role is None:
+def _as_role(place: Place, role: str | None) -> str:
+    if role is None:
         return place.dsn
+    _roles(place)
+    return place.dsn.replace("postgresql://postgres@", f"postgresql://{role}@")
+
+
+def _roles(place: Place) -> None:
+    """Makes them, once a server."""
     place.lane.sql(
         place.lane.admin,
         f"DO $$ BEGIN IF to_regrole('{LOADER}') IS NULL THEN"
         f" CREATE ROLE {LOADER} LOGIN; CREATE ROLE {SUPER} LOGIN SUPERUSER; END IF; END $$",
     )
-    return place.dsn.replace("postgresql://postgres@", f"postgresql://{refusal.role}@")
 
 
 def _run(place: Place, text: str) -> None:
