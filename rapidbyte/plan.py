@@ -136,6 +136,8 @@ class RunPlan:
     destination: ServerFacts
     same_database: bool
     warnings: tuple[str, ...] = ()
+    run_id: str | None = None
+    """Of the run that carries it out; None for a plan that is only shown."""
 
     def partition_bytes(self, stream: StreamPlan) -> int:
         """Size of a partition: the least of the checkpoint interval and the table over four times the workers.

@@ -219,6 +219,8 @@ class StreamSpec:
     """`infer: full`: types come from all rows of the files, not from the first ones."""
     flatten: bool = False
     """Members of nested objects are columns of their own, called `outer_inner`."""
+    metadata: tuple[str, ...] = ()
+    """Columns of a file's stream that say where a row comes from: `_file`, `_line`, `_loaded_at`, `_run_id`."""
     cursor_field: str | None = None
     """Column that says how far an increment has come. Given for every incremental stream."""
     tie_breaker_field: str | None = None

@@ -129,6 +129,7 @@ def _stream(stream: PostgresStream | FilesStream) -> StreamSpec:
         types=() if is_table else stream.types,
         infers_fully=not is_table and stream.infer == "full",
         flatten=not is_table and stream.flatten,
+        metadata=() if is_table else stream.metadata,
         cursor_field=stream.cursor_field,
         tie_breaker_field=stream.tie_breaker_field,
         null_cursor=stream.null_cursor,

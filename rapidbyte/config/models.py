@@ -100,6 +100,16 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+METADATA = ("_file", "_line", "_loaded_at", "_run_id")
+
+
+def _metadata(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in METADATA]
+    if unknown:
+        raise fault(f"there is no `{unknown[0]}` to add", f"these are there: {', '.join(METADATA)}")
+    return names
+
+
 Character = Annotated[RawText, AfterValidator(_one_character)]
 SomeNames = Annotated[Names, AfterValidator(_some)]
 FormatWord = Annotated[Literal["csv", "ndjson", "parquet", "arrow"], Word]
@@ -302,6 +312,10 @@ class FilesStream(StreamKeys, frozen=True):
         default=False,
         description="Members of nested objects and structs become columns of their own, called `outer_inner`, instead "
         "of one jsonb.",
+    )
+    metadata: Annotated[Names, AfterValidator(_metadata)] = Field(
+        default=(),
+        description="Columns to add: `_file`, `_line` (CSV and NDJSON), `_loaded_at`, `_run_id`. Default: none.",
     )
 
 

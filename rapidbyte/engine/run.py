@@ -106,7 +106,7 @@ def _carry_out(
         clock.enter("load")
         return _dry_run(runtime, found, stopping)
     work = Work(
-        plan=found.plan,
+        plan=replace(found.plan, run_id=identity.run_id),
         run_id=identity.run_id,
         runtime=runtime,
         clock=clock,

@@ -182,3 +182,23 @@ def test_a_ledger_of_version_2_gets_the_table(tmp_path: Path, destination_db: st
     assert pipeline.did("state", "show", "pipeline.yaml", "--output", "json").document["cursors"] == []
     assert pipeline.run().exit_code == 0
     assert known(connect(destination_db)) == ["in/a.csv"]
+
+
+def test_rows_say_where_they_come_from(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """File, line, time and run, as the ledger has them."""
+    pipeline = shop(tmp_path, destination_db)
+    pipeline.document["source"]["streams"][0]["metadata"] = ["_file", "_line", "_loaded_at", "_run_id"]
+    put(tmp_path, "a.csv", 0, 3)
+    first = pipeline.run()
+    put(tmp_path, "b.csv", 3, 4)
+    second = pipeline.run()
+    runs = [each.document["run_id"] for each in (first, second)]
+    admin = connect(destination_db)
+    assert admin.execute("SELECT id, _file, _line, _run_id FROM raw.orders ORDER BY id").fetchall() == [
+        (0, "in/a.csv", 2, runs[0]),
+        (1, "in/a.csv", 3, runs[0]),
+        (2, "in/a.csv", 4, runs[0]),
+        (3, "in/b.csv", 2, runs[1]),
+    ]
+    between = "SELECT bool_and(_loaded_at BETWEEN now() - interval '10 min' AND now()) FROM raw.orders"
+    assert admin.execute(between).fetchone() == (True,)

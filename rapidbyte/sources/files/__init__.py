@@ -10,6 +10,7 @@
     parquet         row groups, and Arrow's types in PostgreSQL's; arrow_ipc, nested
     condition       `where`, and nested values as JSON: the only DuckDB
     increment       which files are new, and what tells one from a later one of its name
+    provenance      columns that say where a row comes from
     read            one partition, read
     describe        columns, types, rows; contents
     source          FilesSource: streams, snapshot, partitions

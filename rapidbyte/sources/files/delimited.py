@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Generator, Iterator, Set
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import ConfigError, DataError, SourceError
@@ -234,27 +235,29 @@ class Records:
 
     def lines_of(self, rows: Set[int]) -> dict[int, int]:
         """The same of several rows, in one reading; what cannot be found is left out."""
-        dialect, found = self._dialect, dict[int, int]()
-        first, last = self._header_rows, max(rows, default=-1) + self._header_rows
-        before = lines_before(self._file, dialect.encoding, self._part) if rows else 0
+        if not rows:
+            return {}
+        return {row: line for row, line in enumerate(islice(self.all_lines(), max(rows) + 1)) if row in rows}
+
+    def all_lines(self) -> Iterator[int]:
+        """The line, from 1, on which each row begins, in order. Reads the file again, as far as it is asked."""
+        dialect, skipped = self._dialect, self._header_rows
+        before = lines_before(self._file, dialect.encoding, self._part)
         is_inside = False
         start, records = 0, 0
-        for number, line in enumerate(text_lines(self._file, dialect.encoding, self._part), before + 1):
+        for number, line in enumerate(text_lines(self._file, dialect.encoding, self._part, self._stop), before + 1):
             is_empty = not line.strip("\n") and (self._width > 1 or not (records or self._is_later))
-            if records > last:
-                return found
             if (number <= dialect.skip and not self._is_later) or (is_empty and not is_inside):
                 continue
             start = start if is_inside else number
             quotes = _unescaped(line, dialect).count(dialect.quote)
             is_inside = is_inside != bool(quotes % 2)
             if not is_inside:
-                if records - first in rows:
-                    found[records - first] = start
+                if records >= skipped:
+                    yield start
                 records += 1
-        if is_inside and records - first in rows:
-            found[records - first] = start
-        return found
+        if is_inside and records >= skipped:
+            yield start
 
     def _translated(self, message: str) -> DataError:
         """What Arrow says about a record that it cannot take, without the record's text."""

@@ -23,6 +23,7 @@ from rapidbyte.sources.files.infer import Notation, Reading, arrow_type, infer
 from rapidbyte.sources.files.ndjson_columns import describe_json
 from rapidbyte.sources.files.parquet import ParquetFacts, RowGroup, settle
 from rapidbyte.sources.files.paths import DataFile, compression_of, format_of
+from rapidbyte.sources.files.provenance import provenance_columns, provenance_fields
 from rapidbyte.sources.files.read import FileColumn, FileTask, declared_values, facts_of
 from rapidbyte.sources.files.sample import infer_from_all, reasons_of, take_sample
 from rapidbyte.spec import FileFormat, FilesSourceSpec, StreamSpec
@@ -63,20 +64,27 @@ def describe_stream(
             raise ConfigError("the stream's files are of different formats", code="formats_mixed", hint="set `format`")
         compression_of(file, file_format)
     if file_format == "csv":
-        return _described(stream, files, _csv(spec, stream, files, max_row_bytes), max_row_bytes)
+        return _described(spec, stream, files, _csv(spec, stream, files, max_row_bytes), max_row_bytes)
     if file_format == "ndjson":
-        return _described(stream, files, describe_json(spec, stream, files, max_row_bytes), max_row_bytes)
-    return _described(stream, files, _parquet(stream, files, file_format), max_row_bytes)
+        return _described(spec, stream, files, describe_json(spec, stream, files, max_row_bytes), max_row_bytes)
+    return _described(spec, stream, files, _parquet(stream, files, file_format), max_row_bytes)
 
 
-def _described(stream: StreamSpec, files: tuple[DataFile, ...], contents: Contents, max_row_bytes: int) -> Described:
+def _described(
+    spec: FilesSourceSpec, stream: StreamSpec, files: tuple[DataFile, ...], contents: Contents, max_row_bytes: int
+) -> Described:
+    import pyarrow as pa
+
     by_name = {column.name: column for column in contents.described}
     wanted = stream.columns or tuple(by_name)
     require_known("columns", wanted, by_name)
     require_known("allow_lossy", stream.allow_lossy, by_name)
+    added = provenance_columns(stream.metadata, tuple(by_name), contents.format)
+    wanted, by_name = (*wanted, *stream.metadata), by_name | {column.name: column for column in added}
     if stream.where is not None:
+        schema = pa.schema([*contents.schema, *provenance_fields(stream.metadata)])
         with open_sandbox() as sandbox:
-            sandbox.check(contents.schema, stream.where)
+            sandbox.check(schema, stream.where)
     shape = StreamShape(
         spec=stream,
         kind="file",
@@ -95,6 +103,8 @@ def _described(stream: StreamSpec, files: tuple[DataFile, ...], contents: Conten
         dialect=contents.dialect,
         encoding=contents.encoding,
         flatten=stream.flatten,
+        metadata=stream.metadata,
+        base_dir=spec.base_dir,
         is_closed=not stream.columns,
         where=stream.where,
         block_bytes=BLOCK_BYTES,

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from rapidbyte.cursor import FILES_FIELD, CursorBounds, FileMark, files_value
 from rapidbyte.errors import CancelledError, SourceError
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.paths import DataFile, TimedFile, require_unchanged
+from rapidbyte.sources.files.paths import DataFile, TimedFile, relative, require_unchanged
 
 HASHED_BYTES = 1 << 20
 """Read at once; between two readings it is asked whether to stop."""
-
-
-def relative(path: str, folder: str) -> str:
-    """The path as a pipeline file in this folder has it: relative where it lies below it."""
-    home = Path(folder).absolute()
-    return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
 
 
 def new_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,15 @@ class JsonRecords:
                     )
             if rest.strip():
                 yield Lines(data=rest + b"\n", first=first)
+
+    def all_lines(self) -> Iterator[int]:
+        """The line, from 1, on which each row stands, in order. Reads the file again, as far as it is asked."""
+        before = lines_before(self._file, self._plan.encoding, self._part)
+        with TextBytes(self._file, self._plan.encoding, self._stop, part=self._part) as source:
+            dropped = source.lines_dropped
+            for number, line in enumerate(io.BufferedReader(source), before + dropped + 1):
+                if line.strip():
+                    yield number
 
     def rows(self, lines: Lines) -> Iterator[tuple[int, Mapping[str, tuple[JsonKind | None, str | None]]]]:
         """(number of the line, members) of each row among these lines. Raises DataError."""

@@ -158,6 +158,12 @@ def stamp(path: Path) -> DataFile:
     return DataFile(path=str(path.absolute()), size=status.st_size, modified_ns=status.st_mtime_ns, inode=status.st_ino)
 
 
+def relative(path: str, folder: str) -> str:
+    """The path as a pipeline file in this folder has it: relative where it lies below it."""
+    home = Path(folder).absolute()
+    return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
+
+
 def require_unchanged(file: DataFile) -> None:
     """Raises SourceError when the file is not the one that was found: what was read may not belong together."""
     if stamp(Path(file.path)) != file:

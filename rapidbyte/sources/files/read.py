@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -23,7 +24,8 @@ from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
 from rapidbyte.sources.files.parquet import Groups, ParquetFacts, Settled, deliver, read_facts, require_names, settle
-from rapidbyte.sources.files.paths import ByteRange, DataFile, require_unchanged
+from rapidbyte.sources.files.paths import ByteRange, DataFile, relative, require_unchanged
+from rapidbyte.sources.files.provenance import Provenance
 from rapidbyte.sources.files.text import lines_before, text_lines
 from rapidbyte.spec import FileFormat
 
@@ -59,6 +61,11 @@ class FileTask:
     encoding: str = "utf-8"
     """Of NDJSON."""
     flatten: bool = False
+    metadata: tuple[str, ...] = ()
+    """Columns that say where a row comes from; they are among the `wanted`."""
+    base_dir: str = "."
+    run_id: str | None = None
+    loaded_at: dt.datetime | None = None
     is_closed: bool = False
     """All columns are wanted: a key of NDJSON that is none of them is an error."""
     where: str | None
@@ -188,7 +195,7 @@ def open_batches(
     require_unchanged(file)
     with open_sandbox() as sandbox:
         rows, typed = _opened(task, file, part, sandbox, stop)
-        with closing(typed), closing(_selected(task, file, typed, sandbox)) as batches:
+        with closing(typed), closing(_selected(task, file, _labelled(task, file, rows, typed), sandbox)) as batches:
             yield batches, rows
 
 
@@ -226,6 +233,25 @@ def json_plan(task: FileTask) -> JsonPlan:
         flatten=task.flatten,
         encoding=task.encoding,
     )
+
+
+def _labelled(
+    task: FileTask, file: DataFile, rows: Rows, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The batches, with the columns that say where their rows come from."""
+    if not task.metadata:
+        yield from batches
+        return
+    known = Provenance(
+        names=task.metadata,
+        file=relative(file.path, task.base_dir),
+        loaded_at=task.loaded_at,
+        run_id=task.run_id,
+    )
+    wants_lines = "_line" in task.metadata and isinstance(rows, Records | JsonRecords)
+    with closing(rows.all_lines() if wants_lines else (number for number in range(0))) as lines:
+        for batch in batches:
+            yield known.added(batch, lines)
 
 
 def _selected(

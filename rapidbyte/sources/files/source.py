@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import ReadPartition, Stop
 from rapidbyte.sources.files.contents import BLOCK_BYTES
 from rapidbyte.sources.files.describe import Described, describe_stream
-from rapidbyte.sources.files.increment import new_files, relative, require_as_marked
+from rapidbyte.sources.files.increment import new_files, require_as_marked
 from rapidbyte.sources.files.parquet import group_ranges
-from rapidbyte.sources.files.paths import DataFile, find_files, require_unchanged
+from rapidbyte.sources.files.paths import DataFile, find_files, relative, require_unchanged
 from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
 from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.text import never
@@ -130,6 +132,7 @@ class FilesSnapshot:
     def __init__(self, described: dict[str, Described], base_dir: str, stop: Stop) -> None:
         self._described = described
         self._base_dir = base_dir
+        self._taken_at = dt.datetime.now(dt.UTC)
         self._stop = stop
 
     def partitions(
@@ -155,9 +158,12 @@ class FilesSnapshot:
                 ranges.append(FileRange(path=file.path, low_group=low, high_group=high, fingerprint=file.fingerprint))
         return tuple(Partition(stream=stream.name, index=index, range=part) for index, part in enumerate(ranges))
 
-    def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:  # noqa: ARG002 - files have no shared limits
+    def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         """Reads one of these partitions. Picklable."""
-        return partial(read_partition, self._described[stream.name].task)
+        task = self._described[stream.name].task
+        if task.metadata:
+            task = replace(task, run_id=plan.run_id, loaded_at=self._taken_at)
+        return partial(read_partition, task)
 
     def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
         """Whether these are partitions of the stream's files as they are now, and of all of them.
@@ -175,9 +181,10 @@ class FilesSnapshot:
     def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
         """The first rows that meet the condition, as PostgreSQL would print their values."""
         found = self._described[stream.name]
+        task = replace(found.task, loaded_at=self._taken_at)
         rows: list[tuple[str | None, ...]] = []
         for file in found.task.files:
-            with open_batches(found.task, file, FileRange(path=file.path), self._stop) as (batches, _):
+            with open_batches(task, file, FileRange(path=file.path), self._stop) as (batches, _):
                 for batch in batches:
                     columns = [
                         [printed(value, column.type.name) for value in listed(values.slice(0, limit - len(rows)))]

@@ -211,9 +211,9 @@ def _line_end(data: bytes, *, at_end: bool) -> int:
     return first + 1 if at_end else 0
 
 
-def text_lines(file: DataFile, encoding: str, part: ByteRange | None = None) -> Iterator[str]:
+def text_lines(file: DataFile, encoding: str, part: ByteRange | None = None, stop: Stop = never) -> Iterator[str]:
     """Every line of the file, or of a part, from its very first; each byte of the UTF-8 text is one character."""
-    with TextBytes(file, encoding, part=part) as source:
+    with TextBytes(file, encoding, stop, part=part) as source:
         yield from itertools.repeat("\n", source.lines_dropped)
         yield from io.TextIOWrapper(io.BufferedReader(source), encoding="latin-1", newline=None)
 
@@ -222,4 +222,9 @@ def lines_before(file: DataFile, encoding: str, part: ByteRange | None) -> int:
     """How many lines of the file lie before a part. Reads them."""
     if part is None or not part.low:
         return 0
-    return sum(1 for _ in text_lines(file, encoding, ByteRange(low=0, high=part.low)))
+    count = 0
+    with TextBytes(file, encoding, part=ByteRange(low=0, high=part.low)) as source:
+        count += source.lines_dropped
+        while data := source.read(1 << 20):  # a CR LF is never cut in two
+            count += data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    return count
