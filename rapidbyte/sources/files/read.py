@@ -248,10 +248,15 @@ def _labelled(
         loaded_at=task.loaded_at,
         run_id=task.run_id,
     )
-    wants_lines = "_line" in task.metadata and isinstance(rows, Records | JsonRecords)
-    with closing(rows.all_lines() if wants_lines else (number for number in range(0))) as lines:
+    with closing(_lines_of(rows)) as lines:
         for batch in batches:
             yield known.added(batch, lines)
+
+
+def _lines_of(rows: Rows) -> Generator[int]:
+    """The line of each row; opens the file when the first is asked for. None where there are no lines."""
+    if isinstance(rows, Records | JsonRecords):
+        yield from rows.all_lines()
 
 
 def _selected(
