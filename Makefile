@@ -4,7 +4,7 @@
 #   make test       everything: format, lint, types, import rules, all tests, the scenarios
 #   make check      format, lint, types, import rules, quick unit tests: well under a minute
 #   make faults     break runs in every way and compare with a model: the slice of every commit
-#   make soak       all of it, hours; writes RELIABILITY.md
+#   make soak       all of it, for days; MINUTES=60 SEED=7 for a part by chance; writes RELIABILITY.md
 #   make mutants    seeded defects that make faults must find
 #   make test-pg15  the tests that need a server, on PostgreSQL 15 where it is installed
 #   make bench, docs, clean
@@ -19,6 +19,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= auto
+SEED ?= 1
 PYTEST := $(BIN)/pytest -q -n $(PYTEST_WORKERS) --maxprocesses 4
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
 # Byte code for an editable install too: without it every start compiles 90 files (0.3 s).
@@ -87,8 +88,9 @@ faults: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults
 
 soak: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.faults --full --results tests/faults/results/soak.json; code=$$?; \
-		$(BIN)/python -m tests.faults.reliability tests/faults/results/soak.json; exit $$code
+	@$(BIN)/python -m tests.faults --full --seed $(SEED) $(if $(MINUTES),--minutes $(MINUTES)) \
+		--results tests/faults/results/soak-$(SEED).json; code=$$?; \
+		$(BIN)/python -m tests.faults.reliability; exit $$code
 
 mutants: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.faults.mutants --results tests/faults/results/mutants.json

@@ -1,17 +1,27 @@
-"""RELIABILITY.md, from the results of the protocol: python -m tests.faults.reliability SOAK.json [MUTANTS.json]."""
+"""RELIABILITY.md, from results of the protocol: python -m tests.faults.reliability [SOAK.json ...].
+
+Without names those in tests/faults/results are taken: soak*.json, and mutants.json for the seeded defects.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rapidbyte.failpoints import FAILPOINTS
+from tests.faults.dataset import MODES
 from tests.faults.results import PARTS
 from tests.faults.spawn import ROOT
 
 PAGE = ROOT / "RELIABILITY.md"
+RESULTS = ROOT / "tests" / "faults" / "results"
+NOT_RUN = Path(__file__).with_name("not_run.md")
+OTHERS = Path(__file__).with_name("others.md")
+"""What no run can say is written by hand."""
 
 ORACLE = """After every attempt and at the end all of this is compared with a model; where any of it is wrong,
 the cell has failed:
@@ -26,106 +36,137 @@ the cell has failed:
 7. what a reader saw all the while: the old rows or the new ones.
 """
 
-OTHERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    (
-        "Airbyte",
-        'a cursor without a tie-breaker "may lead to data loss"; 21 of 60 rows',
-        ("airbytehq/airbyte/issues/15427", "airbytehq/airbyte/issues/10782"),
-    ),
-    ("Airbyte", "every other sync of a full refresh has 0 rows", ("airbytehq/airbyte/issues/42468",)),
-    (
-        "dlt",
-        "duplicates after connection errors, after a failed state update",
-        ("dlt-hub/dlt/issues/2837", "dlt-hub/dlt/issues/4052"),
-    ),
-    (
-        "dlt",
-        'concurrent pipelines share a staging dataset: "silently duplicates or drops rows"',
-        ("dlt-hub/dlt/issues/4297",),
-    ),
-    ("dlt", "an empty increment truncated the destination", ("dlt-hub/dlt/issues/3998",)),
-    ("pgcopydb", "a COPY that died was taken for complete", ("dimitri/pgcopydb/issues/201",)),
-    ("pgcopydb", "duplicate rows on resume", ("dimitri/pgcopydb/pull/990",)),
-    ("pgloader", "exit code 0 after errors", ("dimitri/pgloader/issues/634",)),
-    ("sling", "a stage began with a row of NULLs", ("slingdata-io/sling-cli/issues/726",)),
-    ("bruin", "a full refresh rewrote a table as empty, and reported PASS", ("bruin-data/bruin/issues/2181",)),
-    ("kafka-connect-jdbc", "rows of late commits are lost", ("confluentinc/kafka-connect-jdbc/issues/172",)),
-)
-"""Tool, what its users have met, threads on GitHub."""
 
-
-def page(results: dict[str, Any], mutants: dict[str, Any] | None) -> str:
-    """The whole page. Pure."""
-    cells = sum(part["cells"] for part in results["parts"].values())
-    failing = sum(len(part["failing"]) for part in results["parts"].values())
+def page(runs: Sequence[dict[str, Any]], mutants: dict[str, Any] | None) -> str:
+    """The whole page; of the same results and texts the same."""
+    parts = [part for run in runs for part in run["parts"].values()]
+    cells = sum(part["cells"] for part in parts)
+    failing = sum(len(part["failing"]) for part in parts)
+    fired = _fired(runs)
     blocks = [
         "# Reliability",
         "<!-- Generated: python -m tests.faults.reliability, by `make soak` -->",
-        f"{cells:,} cells, {failing} failing. {_what(results)}",
         (
-            "A cell breaks one run, or several, in one way, runs the same command again until it is done, and compares."
-            " [tests/faults](tests/faults) holds the code, docs/development/failpoints.md the failpoints."
+            f"{cells:,} cells, {failing} failing; {sum(part['attempts'] for part in parts):,} runs of rapidbyte. A cell"
+            " breaks one run, or several, in one way, runs the same command again until it is done, and compares."
+            " [tests/faults](tests/faults) holds the code, [failpoints](docs/development/failpoints.md) says where runs"
+            " can be broken. `make faults` runs a slice, `make soak` all of it."
         ),
+        "## Runs",
+        _runs(runs),
         "## Counts",
-        _counts(results),
-        _bound(results),
+        _counts(runs),
+        _bound(runs),
         "## Failing cells",
-        _failing(results),
+        _failing(runs),
+        "## What was not run",
+        _unfinished(runs),
+        NOT_RUN.read_text().strip(),
         "## What is compared",
         ORACLE.strip(),
         "## Failpoints",
-        f"{len(results['fired'])} of {len(FAILPOINTS)} fired; in a whole sweep one that fires in no cell is a failure.",
-        _failpoints(results),
+        f"{len(fired)} of {len(FAILPOINTS)} fired; one that fires in no cell of a whole run fails it.",
+        _failpoints(fired),
         "## Can the tests fail?",
         _mutants(mutants),
-        "## What others have met",
-        "Reports of other tools' users, for comparison of the kind of fault, not of its frequency.",
-        _others(),
+        OTHERS.read_text().strip(),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _what(results: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    kind = "The full counts" if results["full"] else "The slice of every commit"
-    return (
-        f"{kind}; begun {results['started_at']}, {results['seconds'] / 60:.0f} min, seed {results['seed']}; {versions}."
-    )
-
-
-def _counts(results: dict[str, Any]) -> str:
-    lines = ["| part | what | cells | runs | failing |", "|---|---|--:|--:|--:|"]
-    for name, part in sorted(results["parts"].items()):
-        lines.append(f"| {name} | {PARTS[name]} | {part['cells']:,} | {part['attempts']:,} | {len(part['failing'])} |")
-        lines += [f"| | {kind} | {count:,} | | |" for kind, count in sorted(part["kinds"].items())]
+def _runs(runs: Sequence[dict[str, Any]]) -> str:
+    lines = ["| begun | what | minutes | seed | cells | failing | with |", "|---|---|--:|--:|--:|--:|---|"]
+    for run in runs:
+        versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+        what = "all counts" if run["full"] else "the slice"
+        if run["minutes"] is not None:
+            what += f", as far as {run['minutes']:g} minutes went"
+        parts = run["parts"].values()
+        cells, failing = sum(part["cells"] for part in parts), sum(len(part["failing"]) for part in parts)
+        lines.append(
+            f"| {run['started_at']} | {what} | {run['seconds'] / 60:.0f} | {run['seed']} | {cells:,} | {failing}"
+            f" | {versions} |"
+        )
     return "\n".join(lines)
 
 
-def _bound(results: dict[str, Any]) -> str:
+def _kind(kind: str) -> str:
+    """Without its mode."""
+    for mode in MODES:
+        kind = kind.removesuffix(f", {mode}")
+    return kind
+
+
+def _counts(runs: Sequence[dict[str, Any]]) -> str:
+    lines = ["| part | what | cells | runs | readings | failing |", "|---|---|--:|--:|--:|--:|"]
+    for name in PARTS:
+        found = [run["parts"][name] for run in runs if name in run["parts"]]
+        if not found:
+            continue
+        cells, attempts, reads = (sum(part[what] for part in found) for what in ("cells", "attempts", "reads"))
+        failing = sum(len(part["failing"]) for part in found)
+        lines.append(f"| {name} | {PARTS[name]} | {cells:,} | {attempts:,} | {reads:,} | {failing} |")
+        kinds: Counter[str] = Counter()
+        for part in found:
+            for kind, count in part["kinds"].items():
+                kinds[_kind(kind)] += count
+        lines += [f"| | {kind} | {count:,} | | | |" for kind, count in sorted(kinds.items())]
+    return "\n".join(lines)
+
+
+def _bound(runs: Sequence[dict[str, Any]]) -> str:
     """The rule of three, where nothing failed."""
-    kills = results["parts"].get("P2")
-    if not kills or kills["failing"] or not kills["cells"]:
+    kills = [run["parts"]["P2"] for run in runs if "P2" in run["parts"]]
+    cells = sum(part["cells"] for part in kills)
+    if not cells or any(part["failing"] for part in kills):
         return ""
     return (
-        f"No failure in {kills['cells']:,} random kills: with 95 % confidence a kill does harm in fewer than"
-        f" {300 / kills['cells']:.2g} % of cases (rule of three)."
+        f"No failure in {cells:,} kills, crashes and freezes, most of them at random moments: with 95 % confidence one"
+        f" does harm in fewer than {min(100.0, 300 / cells):.2g} % of cases (rule of three)."
     )
 
 
-def _failing(results: dict[str, Any]) -> str:
+def _failing(runs: Sequence[dict[str, Any]]) -> str:
     found = [
         f"- {name}: `{json.dumps(cell['cell'], default=str)}`: {'; '.join(cell['problems'])}"
-        for name, part in sorted(results["parts"].items())
+        + (f" **{cell['verdict']}**" if "verdict" in cell else "")
+        for run in runs
+        for name, part in sorted(run["parts"].items())
         for cell in part["failing"]
-    ] + [f"- failpoint {point} fired in no cell" for point in results["unfired"]]
+    ] + [f"- seed {run['seed']}: failpoint {point} fired in no cell" for run in runs for point in run["unfired"]]
     return "\n".join(found) or "None."
 
 
-def _failpoints(results: dict[str, Any]) -> str:
+def _unfinished(runs: Sequence[dict[str, Any]]) -> str:
+    """How much of all counts was reached, where all were meant; and what this machine could not do."""
+    lines: list[str] = []
+    for run in runs:
+        if run["full"]:
+            short = [
+                f"{part['cells']:,} of {part['planned']:,} of {name}"
+                for name, part in sorted(run["parts"].items())
+                if part["cells"] < part["planned"]
+            ]
+            if short:
+                reached = f"Seed {run['seed']} reached, in an order of chance, {', '.join(short)}"
+                lines.append(f"- **The rest of the counts.** {reached}.")
+    skipped: Counter[str] = Counter()
+    for run in runs:
+        for part in run["parts"].values():
+            skipped.update(part["skipped"])
+    return "\n".join(lines + [f"- {count} cells: {reason}." for reason, count in sorted(skipped.items())])
+
+
+def _fired(runs: Sequence[dict[str, Any]]) -> Counter[str]:
+    fired: Counter[str] = Counter()
+    for run in runs:
+        fired.update(run["fired"])
+    return fired
+
+
+def _failpoints(fired: Counter[str]) -> str:
     lines = ["| failpoint | where | cells in which it fired |", "|---|---|--:|"]
-    return "\n".join(
-        lines + [f"| `{name}` | {what} | {results['fired'].get(name, 0):,} |" for name, what in FAILPOINTS.items()]
-    )
+    return "\n".join(lines + [f"| `{name}` | {what} | {fired[name]:,} |" for name, what in FAILPOINTS.items()])
 
 
 def _mutants(mutants: dict[str, Any] | None) -> str:
@@ -145,18 +186,19 @@ def _mutants(mutants: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-def _others() -> str:
-    lines = ["| tool | what was met | where |", "|---|---|---|"]
-    for tool, what, threads in OTHERS:
-        links = ", ".join(f"[#{thread.rpartition('/')[2]}](https://github.com/{thread})" for thread in threads)
-        lines.append(f"| {tool} | {what} | {links} |")
-    return "\n".join(lines)
+def read(paths: Sequence[Path] = ()) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Results in the order in which they were begun, and those of the seeded defects."""
+    runs = [json.loads(path.read_text()) for path in paths or sorted(RESULTS.glob("soak*.json"))]
+    mutants = RESULTS / "mutants.json"
+    return (
+        sorted(runs, key=lambda run: run["started_at"]),
+        json.loads(mutants.read_text()) if mutants.exists() else None,
+    )
 
 
 def main() -> int:
-    soak = json.loads(Path(sys.argv[1]).read_text())
-    other = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(sys.argv[1]).with_name("mutants.json")
-    PAGE.write_text(page(soak, json.loads(other.read_text()) if other.exists() else None))
+    runs, mutants = read([Path(name) for name in sys.argv[1:]])
+    PAGE.write_text(page(runs, mutants))
     print(f"wrote {PAGE}")
     return 0
 
