@@ -90,7 +90,7 @@ def build(
         finished_at=_timestamp(identity.started_at + timedelta(seconds=duration_s)),
         duration_s=duration_s,
         attempts=outcome.attempts,
-        retry_count=outcome.snapshot_retries + sum(stream.retries for stream in outcome.streams),
+        retry_count=outcome.retries + sum(stream.retries for stream in outcome.streams),
         ddl_race_retries=ddl_races,
         tool=tool_info(),
         server=ServerInfo(

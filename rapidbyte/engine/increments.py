@@ -42,7 +42,7 @@ def bounds_of(work: Work, streams: Sequence[StreamPlan], cursors: Mapping[str, S
 
 
 def _taken(work: Work, streams: tuple[StreamPlan, ...], stored: Mapping[str, StoredCursor]) -> dict[str, CursorBounds]:
-    taken = work.runtime.source.bounds(streams, stored)
+    taken = work.again(lambda: work.runtime.source.bounds(streams, stored))
     return {stream.name: bounds for stream, bounds in zip(streams, taken, strict=True) if bounds is not None}
 
 

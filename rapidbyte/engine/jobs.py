@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 from rapidbyte.contract import WorkerReport, WriteContract
 from rapidbyte.cursor import CursorBounds
@@ -15,7 +18,9 @@ from rapidbyte.errors import RapidbyteError
 from rapidbyte.partition import Partition, can_be_named_again
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
-from rapidbyte.retry import Noted, RetryPolicy, repeat
+from rapidbyte.retry import RetryPolicy, repeat
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class Work:
     stopping: Stopping
     together: bool = False
     """All streams are published in one transaction."""
+    retries: Counter[str | None] = field(default_factory=Counter[str | None])
+    """Tries beyond the first of the leader's own steps, by stream; None: those of the whole run."""
 
     @property
     def policy(self) -> RetryPolicy:
@@ -39,6 +46,19 @@ class Work:
     def isolated(self) -> bool:
         """A stream that fails does not end the others."""
         return self.runtime.options.keep_going
+
+    def again(self, step: Callable[[], T], stream: str | None = None) -> T:
+        """What `step` returns; tried again where that may help, and counted. Raises its last error, CancelledError.
+
+        A step leaves nothing half done: it may have been carried out although its answer was lost.
+        """
+        noted = partial(self.note, stream=stream)
+        return repeat(lambda _: step(), self.policy, stop=self.stopping.event.is_set, noted=noted)
+
+    def note(self, error: RapidbyteError, failures: int, stream: str | None = None) -> None:
+        """Counts and tells a retry."""
+        self.retries[stream] += 1
+        self.runtime.observe(retry_event(error, failures, stream=stream))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +78,7 @@ class StreamLoad:
         return self.plan.name
 
 
-def partitions_of(
-    work: Work, load: StreamLoad, snapshot: Snapshot, noted: Noted
-) -> tuple[StreamLoad, tuple[Partition, ...]]:
+def partitions_of(work: Work, load: StreamLoad, snapshot: Snapshot) -> tuple[StreamLoad, tuple[Partition, ...]]:
     """A load's partitions: as recorded where it is resumed, else made now, and recorded where they can be named again.
 
     A load whose source has changed since cannot be resumed: then the load that is returned is another, in a new stage.
@@ -73,12 +91,7 @@ def partitions_of(
     partitions = snapshot.partitions(load.plan, work.plan.partition_bytes(load.plan), load.contract.bounds)
     if all(can_be_named_again(partition.range) for partition in partitions):
         # Names what is to be loaded, and may be repeated: a lost connection or a deadlock is no reason to give up.
-        repeat(
-            lambda _: work.runtime.leader.record_partitions(load.contract, partitions),
-            work.policy,
-            stop=work.stopping.event.is_set,
-            noted=noted,
-        )
+        work.again(lambda: work.runtime.leader.record_partitions(load.contract, partitions), load.name)
         load = replace(load, resumable=True)
     return load, partitions
 
@@ -88,11 +101,14 @@ def begun_anew(work: Work, load: StreamLoad) -> StreamLoad:
 
     But for those of files: what the dead run had found of them may have changed.
     """
-    leader = work.runtime.leader
-    leader.discard_stream(load.contract)
+    work.again(lambda: work.runtime.leader.discard_stream(load.contract), load.name)
     bounds = load.bounds if load.bounds is not None and load.bounds.files else load.contract.bounds
-    contract = leader.prepare_stream(work.plan, load.plan, work.run_id, bounds)
-    return replace(load, contract=contract, resumable=False)
+    return replace(load, contract=contract_of(work, load.plan, bounds), resumable=False)
+
+
+def contract_of(work: Work, stream: StreamPlan, bounds: CursorBounds | None) -> WriteContract:
+    """The stream prepared, in this run's load; a lost connection is opened again (E18)."""
+    return work.again(lambda: work.runtime.leader.prepare_stream(work.plan, stream, work.run_id, bounds), stream.name)
 
 
 def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snapshot: Snapshot) -> list[PartitionJob]:

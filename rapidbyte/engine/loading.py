@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.failures import afterwards, of_the_target, reported
@@ -26,7 +24,6 @@ from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.ports import FinalizeReport, Publication, Snapshot, StreamFinished
 from rapidbyte.result import StreamStatus
-from rapidbyte.retry import repeat
 
 SNAPSHOT_LOST = "snapshot_lost"
 """The source's session that held the snapshot is gone: what was not read in it cannot be."""
@@ -59,7 +56,6 @@ class Loading:
         self._ended: dict[str, StreamOutcome] = {}
         self._again: list[StreamLoad] = []
         self._reloaded: set[str] = set()
-        self._retries: Counter[str | None] = Counter()
         self._landed: set[str] = set()
         self._snapshot_lost = False
         self._snapshots_lost = 0
@@ -71,11 +67,6 @@ class Loading:
     def outcomes(self) -> dict[int, StreamOutcome]:
         """How the streams ended, by their position in pipeline order, after `finish`."""
         return {self._loads[name].plan.order: outcome for name, outcome in self._ended.items()}
-
-    @property
-    def snapshot_retries(self) -> int:
-        """How often taking a snapshot was tried again."""
-        return self._retries[None]
 
     def unpublished(self) -> tuple[WriteContract, ...]:
         """The loads whose stages are of no use any more."""
@@ -132,20 +123,14 @@ class Loading:
         work = self._work
         plans = tuple(load.plan for load in waiting)
         with ExitStack() as stack:
-            yield repeat(
-                lambda _: stack.enter_context(work.runtime.source.snapshot(plans)),
-                work.policy,
-                stop=work.stopping.event.is_set,
-                noted=self._note,
-            )
+            yield work.again(lambda: stack.enter_context(work.runtime.source.snapshot(plans)))
 
     def _jobs(self, waiting: Sequence[StreamLoad], snapshot: Snapshot) -> tuple[PartitionJob, ...]:
         """In (stream, partition) order. A stream whose partitions cannot be told has failed."""
         jobs: list[PartitionJob] = []
         for load in waiting:
             try:
-                noted = partial(self._note, stream=load.name)
-                current, partitions = partitions_of(self._work, load, snapshot, noted)
+                current, partitions = partitions_of(self._work, load, snapshot)
                 own = jobs_of(self._work, current, partitions, snapshot)
             except RapidbyteError as error:
                 if not self._work.isolated:
@@ -161,7 +146,7 @@ class Loading:
     def _join(self, load: StreamLoad, fanout: Fanout, snapshot: Snapshot) -> None:
         """Waits for a stream's partitions: afterwards it is loaded, has failed, or begins again."""
         options = self._work.runtime.options
-        self._retries[load.name] += fanout.retries(load.name)
+        self._work.retries[load.name] += fanout.retries(load.name)
         try:
             reports = fanout.join(load.name)
             failpoint("join.all_done")
@@ -264,12 +249,7 @@ class Loading:
             for each in members
         ]
         try:
-            reports = repeat(
-                lambda _: work.runtime.leader.finalize(publications),
-                work.policy,
-                stop=work.stopping.event.is_set,
-                noted=lambda error, failures: self._note(error, failures, members[0].load.name),
-            )
+            reports = work.again(lambda: work.runtime.leader.finalize(publications), members[0].load.name)
         except RapidbyteError as error:
             self._not_published(members, error, fanout)
         else:
@@ -357,7 +337,7 @@ class Loading:
             status=status,
             reports=reports,
             resumed=load.contract.resume.receipts if begun else (),
-            retries=self._retries[load.name],
+            retries=self._work.retries[load.name],
             partition_count=self._partitions.get(load.name) if begun else None,
             bounds=load.contract.bounds,
             started_s=min((report.started_s for report in reports), default=None),
@@ -379,8 +359,3 @@ class Loading:
         rows = sum(report.receipt.rows for report in outcome.reports) + sum(each.rows for each in outcome.resumed)
         code = outcome.error.code if outcome.error is not None else None
         self._work.runtime.observe(StreamFinished(stream=load.name, status=outcome.status, rows=rows, error_code=code))
-
-    def _note(self, error: RapidbyteError, failures: int, stream: str | None = None) -> None:
-        """Counts and tells the retry of a publish, or of taking a snapshot."""
-        self._retries[stream] += 1
-        self._work.runtime.observe(retry_event(error, failures, stream=stream))

@@ -57,8 +57,8 @@ class RunOutcome:
     warnings: tuple[str, ...] = ()
     attempts: int = 1
     """How often loading began: more than once where the source's snapshot, or a stage, was lost."""
-    snapshot_retries: int = 0
-    """How often taking the source's snapshot was tried again."""
+    retries: int = 0
+    """Tries beyond the first of what concerns no stream alone: opening the run, the source's bounds and snapshot."""
 
 
 class PhaseClock:

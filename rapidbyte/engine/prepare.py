@@ -11,7 +11,7 @@ from rapidbyte import __version__
 from rapidbyte.contract import WriteContract
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.engine.increments import bounds_of, nothing_new
-from rapidbyte.engine.jobs import StreamLoad, Work
+from rapidbyte.engine.jobs import StreamLoad, Work, contract_of
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.plan import StreamPlan
@@ -46,7 +46,8 @@ def prepare(work: Work) -> Prepared:
     warnings: tuple[str, ...] = ()
     try:
         work.stopping.require_going()
-        opened = work.runtime.leader.open_run(request(work), work.stopping.stop_for)
+        asked = request(work)
+        opened = work.again(lambda: work.runtime.leader.open_run(asked, work.stopping.stop_for))
         warnings = opened.warnings
         due = [stream for stream in work.plan.streams if stream.name not in opened.published_by_key]
         bounds = bounds_of(work, due, opened.cursors)
@@ -89,15 +90,16 @@ def _prepare_stream(
             raise bounds
         if bounds is not None and bounds.is_empty and not work.runtime.options.full_refresh:
             return nothing_new(work, stream, bounds)
-        contract = work.runtime.leader.prepare_stream(work.plan, stream, work.run_id, bounds)
-        return StreamLoad(plan=stream, contract=contract, bounds=bounds)
+        return StreamLoad(plan=stream, contract=contract_of(work, stream, bounds), bounds=bounds)
     except RapidbyteError as error:
         if not work.isolated:
             raise
         error.at(stream=stream.name, table=str(stream.target), afterwards=f"{stream.target} was not changed")
         failed = StreamFinished(stream=stream.name, status="failed", rows=0, error_code=error.code)
         work.runtime.observe(failed)
-        return StreamOutcome(spec=stream.shape.spec, plan=stream, status="failed", error=error)
+        return StreamOutcome(
+            spec=stream.shape.spec, plan=stream, status="failed", error=error, retries=work.retries[stream.name]
+        )
 
 
 def _published_before(work: Work, stream: StreamPlan, opened: OpenedRun) -> StreamOutcome:

@@ -118,14 +118,17 @@ def _carry_out(
     if prepared.error is not None:
         clock.enter("cleanup")
         warnings = _discard(prepared.contracts, runtime)
-        return replace(_failed_early(found, prepared, prepared.error), warnings=warnings)
+        failed = _failed_early(found, prepared, prepared.error)
+        streams = tuple(replace(each, retries=work.retries[each.spec.name]) for each in failed.streams)
+        return replace(failed, streams=streams, retries=work.retries[None], warnings=warnings)
     clock.enter("load")
     loading = Loading(work, prepared.loads)
     loading.finish()
     clock.enter("cleanup")
     kept = loading.kept()
     warnings = (*_discard(loading.unpublished(), runtime), *kept)
-    return _ended(found, prepared, loading, (*prepared.warnings, *warnings))
+    ended = _ended(found, prepared, loading, (*prepared.warnings, *warnings))
+    return replace(ended, retries=work.retries[None])
 
 
 def _ended(found: Preflight, prepared: Prepared, loading: Loading, warnings: tuple[str, ...]) -> RunOutcome:
@@ -139,7 +142,6 @@ def _ended(found: Preflight, prepared: Prepared, loading: Loading, warnings: tup
         error=error or loading.error,
         warnings=warnings,
         attempts=max(1, loading.rounds),
-        snapshot_retries=loading.snapshot_retries,
     )
 
 

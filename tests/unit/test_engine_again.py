@@ -274,6 +274,33 @@ def test_recording_partitions_survives_a_lost_connection() -> None:
     assert [event.code for event in events if isinstance(event, Retried)] == ["connection_lost"]
 
 
+@pytest.mark.parametrize("step", [("open", ""), ("prepare", "a"), ("prepare", "b")])
+@pytest.mark.parametrize(("times", "max_retries", "exit_code", "retries"), [(2, 3, 0, 2), (1, 0, 4, 0)])
+def test_what_precedes_the_load_survives_a_lost_connection(
+    step: tuple[str, str], times: int, max_retries: int, exit_code: int, retries: int
+) -> None:
+    """C1, E18: opening the run and preparing a stream are tried again, told and counted; not without retries."""
+    broken = DestinationError("gone", code="connection_lost", retry="connection")
+    leader = FakeLeader(passing={step: [broken] * times})
+    events: list[Event] = []
+    result = run(FakeSource(1), leader, "a", "b", max_retries=max_retries, events=events)
+    assert (result.exit_code, result.retry_count, result.attempts) == (exit_code, retries, 1)
+    assert calls(leader, step[0]).count(step) == retries + 1
+    told = [event.stream for event in events if isinstance(event, Retried)]
+    assert told == [step[1] or None] * retries
+
+
+def test_retries_of_a_stream_that_was_never_prepared_are_counted() -> None:
+    """E18: in vain is counted, too: three deadlocks after the first."""
+    leader = FakeLeader(passing={("prepare", "b"): [refused() for _ in range(9)]})
+    result = run(FakeSource(1), leader, "a", "b")
+    assert (result.exit_code, result.retry_count) == (4, 3)
+    assert calls(leader, "discard") == [("discard", "a")]
+    leader = FakeLeader(passing={("prepare", "b"): [refused() for _ in range(9)]})
+    result = run(FakeSource(1), leader, "a", "b", keep_going=True)
+    assert (result.exit_code, result.retry_count, leader.published) == (4, 3, [("a",)])
+
+
 @pytest.mark.parametrize(("files", "recorded"), [(True, [("record", "a")]), (False, [])])
 def test_only_partitions_that_can_be_named_again_are_recorded(files: bool, recorded: list[tuple[str, str]]) -> None:
     """Ranges of a heap are not: another snapshot has other rows in them."""

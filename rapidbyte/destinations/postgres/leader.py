@@ -59,6 +59,8 @@ class PostgresLeader:
         self._session = LeaderSession(connection, spec.pipeline, stop)
         self._lease: Lease | None = None
         self._held: HeldRun | None = None
+        self._handed: set[str] = set()
+        """Loads whose contracts the engine has: one of this run's that is not among them was prepared unheard."""
 
     @property
     def ddl_race_retries(self) -> int:
@@ -161,7 +163,7 @@ class PostgresLeader:
             return last_run(connection, self._spec.pipeline)
 
     def open_run(self, request: RunRequest, lost: Lost) -> OpenedRun:
-        """The ledger, made or migrated; the lease, taken; the run, recorded. Each committed.
+        """The ledger, made or migrated; the lease, taken; the run, recorded. Each committed; may be repeated.
 
         Raises BusyError when another run lives; ConfigError when the pipeline's name belongs to another source;
         DestinationError, PrivilegeError.
@@ -169,27 +171,29 @@ class PostgresLeader:
         with self._session.changing("opening the ledger") as connection:
             self._session.ensure_ledger(connection)
         failpoint("lease.before")
-        self._lease = Lease(self._connection, request, lost)
+        held = self._held = self._held or self._taken(request, lost)
+        with self._fenced("opening the run") as connection:
+            _require_same_source(connection, held)
+            runs.begin_run(connection, request)
+            unfinished = loads.unfinished_loads(connection, pipeline=held.pipeline)
+            return OpenedRun(
+                fence=held.fence,
+                cursors=cursors.stored_cursors(connection, held.pipeline),
+                unfinished={record.stream: record.load_id for record in reversed(unfinished)},
+                published_by_key=loads.published_by_key(connection, pipeline=held.pipeline, run_key=held.run_key),
+            )
+
+    def _taken(self, request: RunRequest, lost: Lost) -> HeldRun:
+        self._lease = self._lease or Lease(self._connection, request, lost)
         fence = self._lease.take(self._session.open())
         failpoint("lease.taken")
-        held = HeldRun(
+        return HeldRun(
             pipeline=request.pipeline,
             run_id=request.run_id,
             fence=fence,
             run_key=request.key,
             source=request.source_identity,
         )
-        self._held = held
-        with self._fenced("opening the run") as connection:
-            _require_same_source(connection, held)
-            runs.begin_run(connection, request)
-            unfinished = loads.unfinished_loads(connection, pipeline=held.pipeline)
-            return OpenedRun(
-                fence=fence,
-                cursors=cursors.stored_cursors(connection, held.pipeline),
-                unfinished={record.stream: record.load_id for record in reversed(unfinished)},
-                published_by_key=loads.published_by_key(connection, pipeline=held.pipeline, run_key=held.run_key),
-            )
 
     def prepare_stream(
         self, plan: RunPlan, stream: StreamPlan, run_id: str, bounds: CursorBounds | None = None
@@ -198,7 +202,8 @@ class PostgresLeader:
 
         Or the stage of a dead run's load, with what it has; leftovers that nobody goes on with are dropped. Tried again
         where another session changes the same catalog row: "tuple concurrently updated" (D5).
-        Raises DestinationError, PrivilegeError, FenceError; nothing is left behind then.
+        Raises DestinationError, PrivilegeError, FenceError; nothing is left behind then. May be repeated: a load that
+        an earlier call has committed unheard is the one that is returned.
         """
         return self._session.again_after_races(lambda: self._prepare_stream(plan, stream, run_id, bounds))
 
@@ -210,12 +215,13 @@ class PostgresLeader:
                 failpoint("ddl.begin")
                 ledger.lock(connection, f"schema {stream.target.schema}")
                 prepared = prepare.prepare(
-                    self._session, connection, self._spec.destination, stream, self._running(), bounds
+                    self._session, connection, self._spec.destination, stream, self._running(), bounds, self._handed
                 )
                 failpoint("ddl.after_stage")
             failpoint("ddl.committed")
         except RapidbyteError as error:
             raise error.at(stream=stream.name, table=str(stream.target)) from error
+        self._handed.add(prepared.load_id)
         return self._contract(plan, stream, prepared, run_id)
 
     def record_partitions(self, contract: WriteContract, partitions: Sequence[Partition]) -> None:

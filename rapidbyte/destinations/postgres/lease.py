@@ -28,7 +28,7 @@ from rapidbyte.destinations.postgres.leases import (
     free,
     require_fence,
 )
-from rapidbyte.destinations.postgres.sessions import rolled_back_by_failure
+from rapidbyte.destinations.postgres.sessions import end_backend, rolled_back_by_failure
 from rapidbyte.errors import DestinationError, FenceError, RapidbyteError
 from rapidbyte.model import IDENTIFIER_BYTES, session_name
 from rapidbyte.pg.session import (
@@ -71,7 +71,8 @@ _SETTINGS = (
 
 
 class Lease:
-    """A run's hold on its pipeline. `take` it once, `close` it; between them a thread of its own renews it.
+    """A run's hold on its pipeline. `take` it, again where that failed; `close` it. Between them a thread of its own
+    renews it.
 
     `lost` is called from that thread, at most once, when another run has taken over.
     """
@@ -82,6 +83,8 @@ class Lease:
         self._lost = lost
         self._name = session_name("leader", request.pipeline).encode()[:IDENTIFIER_BYTES].decode(errors="ignore")
         self._connection: PgConnection | None = None
+        self._backend: int | None = None
+        """Of the connection that is, or was."""
         self._locked = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -93,7 +96,7 @@ class Lease:
         `other` is another session of ours, by which a transaction pooler between us and the server is noticed.
         """
         with ExitStack() as undo, translated("destination", "taking the pipeline's lease"):
-            undo.callback(self.close)
+            undo.callback(self._disconnect)
             connection = self._connect()
             require_own_backend(connection, other)
             self._insert_row(connection)
@@ -126,6 +129,8 @@ class Lease:
         # A session of its own, that no transaction pooler shares: settings may be the session's.
         for name, value in (*_SETTINGS, *(TIMEOUTS_OFF_FROM_17 if connection.info.server_version >= 170000 else ())):
             connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+        end_backend(connection, self._backend, self._name)
+        self._backend = connection.info.backend_pid
         return connection
 
     def _insert_row(self, connection: PgConnection) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -52,18 +53,24 @@ def prepare(
     stream: StreamPlan,
     held: HeldRun,
     bounds: CursorBounds | None,
+    handed: Collection[str] = (),
 ) -> Prepared:
-    """Goes on with the last load of a dead run where that can be done, and begins one otherwise."""
+    """Goes on with the last load of a dead run where that can be done, and begins one otherwise.
+
+    `handed` are the loads of this run that its workers know of. Another one of it was prepared, and the acknowledgement
+    of that COMMIT was lost: it is the one.
+    """
+    unfinished = loads.unfinished_loads(connection, pipeline=held.pipeline, stream=stream.name)
+    own = [record for record in unfinished if record.run_id == held.run_id]
+    unheard = next((record for record in own if record.load_id not in handed), None)
+    if unheard is not None:
+        return _as_recorded(connection, unheard)
     worker = worker_role(connection, destination)
     signature = records.signature(stream, source=held.source, worker=worker)
     facts = look_up(connection, stream.target)
     _require_as_planned(stream, facts)
     require_own_target(connection, stream, facts, bounds, pipeline=held.pipeline)
-    left = [
-        record
-        for record in loads.unfinished_loads(connection, pipeline=held.pipeline, stream=stream.name)
-        if record.run_id != held.run_id
-    ]
+    left = [record for record in unfinished if record not in own]
     found = None
     for record in left:
         found = found or _continued(connection, record, signature, bounds)
@@ -117,12 +124,18 @@ def _continued(
     whole = direct.is_whole if record.publish == "direct" else _stage_is_whole
     if not receipts or not whole(connection, record):
         return None
-    return Prepared(
-        load_id=record.load_id,
-        stage=record.stage,
-        bounds=stored,
-        resume=ResumeFacts(receipts=receipts, partitions=partitions, bounds=stored),
-    )
+    return _as_recorded(connection, record)
+
+
+def _as_recorded(connection: PgConnection, record: LoadRecord) -> Prepared:
+    """The load as the ledger tells it, with what it has; nothing where it has just begun."""
+    bounds = records.read_bounds(record.bounds)
+    partitions = records.read_partitions(record.stream, record.partitions)
+    resume = ResumeFacts()
+    if partitions is not None:
+        receipts = loads.receipts_of(connection, record.load_id)
+        resume = ResumeFacts(receipts=receipts, partitions=partitions, bounds=bounds)
+    return Prepared(load_id=record.load_id, stage=record.stage, bounds=bounds, resume=resume)
 
 
 def _stage_is_whole(connection: PgConnection, record: LoadRecord) -> bool:

@@ -40,15 +40,18 @@ FROM _rapidbyte.runs
 
 
 def begin_run(connection: PgConnection, request: RunRequest) -> None:
-    """Records a run that has got the lease; every other one of the pipeline that never ended is lost."""
+    """Records a run that has got the lease; every other one of the pipeline that never ended is lost.
+
+    May be repeated: the first try's COMMIT may have been carried out unheard.
+    """
     connection.execute(
         "UPDATE _rapidbyte.runs SET status = 'lost', finished_at = pg_catalog.clock_timestamp()"
-        " WHERE pipeline = %s AND status = 'running'",
-        (request.pipeline,),
+        " WHERE pipeline = %s AND status = 'running' AND run_id <> %s",
+        (request.pipeline, request.run_id),
     )
     connection.execute(
         "INSERT INTO _rapidbyte.runs (run_id, pipeline, run_key, host, pid, tool_version, streams)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (run_id) DO NOTHING",
         (
             request.run_id,
             request.pipeline,

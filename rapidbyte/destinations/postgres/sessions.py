@@ -60,7 +60,8 @@ class LeaderSession:
         self._login = connection
         self._name = session_name("leader", pipeline)
         self._connection: PgConnection | None = None
-        self._lost_backend: int | None = None
+        self._backend: int | None = None
+        """Of the connection that is, or was: libpq forgets it when the connection is lost."""
         self.race_retries = 0
         """How often setup lost a race with another session's DDL, and was tried again."""
 
@@ -74,7 +75,6 @@ class LeaderSession:
         if self._connection is not None:
             self._connection.stop = stop
             if not _alive(self._connection):
-                self._lost_backend = self._connection.info.backend_pid or self._lost_backend
                 self.close()
         if self._connection is None:
             self._connection = connect(self._login, side="destination", application_name=self._name, stop=stop)
@@ -82,19 +82,9 @@ class LeaderSession:
             with translated("destination", "setting up the leader's session"):
                 # Between prepare and finalize the leader waits for the workers, for as long as they need.
                 self._connection.execute("SET idle_session_timeout = 0")
-                self._end_lost_backend(self._connection)
+                end_backend(self._connection, self._backend, self._name)
+            self._backend = self._connection.info.backend_pid
         return self._connection
-
-    def _end_lost_backend(self, connection: PgConnection) -> None:
-        if self._lost_backend is None:
-            return
-        connection.execute(
-            "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity"
-            " WHERE pid = %s AND application_name = pg_catalog.left(%s, 63) AND usename = current_user"
-            " AND datname = pg_catalog.current_database()",
-            (self._lost_backend, self._name),
-        )
-        self._lost_backend = None
 
     @property
     def in_use(self) -> PgConnection | None:
@@ -191,6 +181,21 @@ class LeaderSession:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def end_backend(connection: PgConnection, pid: int | None, name: str) -> None:
+    """Ends the backend of a connection of ours that was lost, by its application_name; waits for its end, 5 s at most.
+
+    It may not know yet that its client is gone, and holds its locks. One that carries out a COMMIT carries it out.
+    """
+    if pid is None or pid == connection.info.backend_pid:
+        return
+    connection.execute(
+        "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity"
+        " WHERE pid = %s AND application_name = pg_catalog.left(%s, 63) AND usename = current_user"
+        " AND datname = pg_catalog.current_database()",
+        (pid, name),
+    )
 
 
 def _alive(connection: PgConnection) -> bool:
