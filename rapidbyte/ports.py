@@ -286,6 +286,10 @@ class Leader(Protocol):
         """
         ...
 
+    def require_lease(self) -> None:
+        """Raises FenceError when another run has taken the lease; DestinationError when the server cannot be asked."""
+        ...
+
     def discard_stream(self, contract: WriteContract) -> None:
         """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated."""
         ...

@@ -317,6 +317,9 @@ class FakeLeader:
             for each in publications
         )
 
+    def require_lease(self) -> None:
+        self._call("lease", "")
+
     def discard_stream(self, contract: WriteContract) -> None:
         self._call("discard", contract.stream)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.failures import afterwards, of_the_target, reported
+from rapidbyte.engine.fencing import or_fenced
 from rapidbyte.engine.jobs import StreamLoad, Work, begun_anew, jobs_of, partitions_of, retry_event, watchers
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.engine.pool import Fanout, thread_pool
@@ -299,7 +300,8 @@ class Loading:
         )
 
     def _end_failed(self, load: StreamLoad, error: RapidbyteError, reports: tuple[WorkerReport, ...] = ()) -> None:
-        told = explained(of_the_target(copy(self._work.stopping.told(error)), load.contract), load.plan)
+        cause = or_fenced(self._work, self._work.stopping.told(error))
+        told = explained(of_the_target(copy(cause), load.contract), load.plan)
         told.context = replace(told.context, stream=load.name)
         told.at(table=str(load.plan.target), afterwards=afterwards(load.plan, told))
         cancelled = isinstance(told, CancelledError)

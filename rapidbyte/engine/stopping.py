@@ -51,6 +51,11 @@ class Stopping:
         self._cause = self._cause or cause
         self.event.set()
 
+    @property
+    def cause(self) -> RapidbyteError | None:
+        """Why the run is to stop, where somebody gave a reason."""
+        return self._cause
+
     def require_going(self) -> None:
         """Raises CancelledError once the run is to stop; the cause, where it was given one."""
         if self.event.is_set():

@@ -169,6 +169,19 @@ def test_a_frozen_run_is_taken_over_and_publishes_nothing(destination_db: str, f
     assert rows_of(destination_db, "SELECT id FROM raw.t") == [(2,)]
 
 
+def test_a_run_can_ask_whether_the_lease_is_its_own(destination_db: str, freeze: Callable[[], None]) -> None:
+    """D3: on a new connection where the old one was ended."""
+    run(destination_db, T)
+    with leader_for(destination_db) as frozen, leader_for(destination_db) as second:
+        open_run(frozen)
+        frozen.require_lease()
+        freeze()
+        open_run(second)
+        second.require_lease()
+        with pytest.raises(FenceError):
+            frozen.require_lease()
+
+
 def test_a_frozen_run_learns_of_it_from_its_heartbeat(destination_db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is told once, with the error that it ends with."""
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)

@@ -9,7 +9,7 @@ import pytest
 
 from rapidbyte.contract import PartitionReceipt, ResumeFacts
 from rapidbyte.engine.run import execute
-from rapidbyte.errors import DataError, DestinationError, RapidbyteError, SourceError
+from rapidbyte.errors import DataError, DestinationError, FenceError, RapidbyteError, SourceError
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.ports import Event, Retried, Runtime, Stop, StreamStarted
 from rapidbyte.result import RunResult
@@ -338,3 +338,38 @@ def test_a_run_whose_end_cannot_be_recorded_has_ended_all_the_same() -> None:
     source = FakeSource(1, {("a", 0): Script(failure=DataError("bad", code="bad"))})
     result = run(source, FakeLeader(failures={("close_run", ""): unreachable}), "a")
     assert (result.status, result.exit_code) == ("failed", 5)
+
+
+GONE = DestinationError("relation does not exist", code="table_missing", sqlstate="42P01")
+
+
+@pytest.mark.parametrize(
+    ("lease", "exit_code", "code"),
+    [
+        (None, 4, "table_missing"),
+        (FenceError("taken over", code="lease_lost"), 8, "lease_lost"),
+        (DestinationError("unreachable", code="unreachable"), 4, "table_missing"),
+    ],
+)
+@pytest.mark.parametrize("step", ["partition", "finalize"])
+def test_a_failure_that_a_takeover_explains_is_told_as_the_lost_lease(
+    step: str, lease: RapidbyteError | None, exit_code: int, code: str
+) -> None:
+    """D3: whoever thaws finds its stage gone before its heartbeat learns why: the lease is asked, then it is told."""
+    leader = FakeLeader(failures={} if lease is None else {("lease", ""): lease})
+    source = FakeSource(1)
+    if step == "partition":
+        source = FakeSource(1, {("a", 0): Script(failure=GONE)})
+    else:
+        leader.failures["finalize", "a"] = GONE
+    result = run(source, leader, "a", "b")
+    assert (result.exit_code, result.error.code if result.error else None) == (exit_code, code)
+    assert [stream.status for stream in result.streams] == ["failed", "skipped"]
+    assert leader.published == []
+
+
+def test_a_failure_of_the_data_does_not_ask_for_the_lease() -> None:
+    """No other run can have caused it."""
+    leader = FakeLeader(failures={("lease", ""): FenceError("taken over", code="lease_lost")})
+    result = run(FakeSource(1, {("a", 0): Script(failure=DataError("bad", code="bad"))}), leader, "a")
+    assert (result.exit_code, calls(leader, "lease")) == (5, [])

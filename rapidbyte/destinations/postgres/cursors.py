@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
+import psycopg
 from psycopg import sql
 
 from rapidbyte.contract import WriteContract
 from rapidbyte.cursor import FILES_FIELD, StoredCursor
 from rapidbyte.destinations.postgres import ledger, loaded_files
+from rapidbyte.errors import ConfigError
 from rapidbyte.pg.session import PgConnection
 
 _COMPARABLE: dict[str, LiteralString] = {
@@ -24,6 +27,18 @@ _COMPARABLE: dict[str, LiteralString] = {
     "uuid": "uuid",
 }
 """Types that every server orders alike. Text is not among them: only the source knows its collation (B26)."""
+
+_TYPES: tuple[LiteralString, ...] = (
+    "smallint",
+    "integer",
+    "bigint",
+    "numeric",
+    "date",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "uuid",
+)
+"""The same, as their values are read."""
 
 _UPSERT: LiteralString = """
 INSERT INTO _rapidbyte.cursors AS c (pipeline, stream, source, field, type, value, load_id, run_id)
@@ -86,11 +101,33 @@ def stored_cursors(connection: PgConnection, pipeline: str) -> dict[str, StoredC
     }
 
 
+def require_readable(connection: PgConnection, cursor: StoredCursor, *, stream: str) -> None:
+    """Raises ConfigError where the ledger's value is none of its type: somebody has changed it.
+
+    The source would be asked with it, and blamed.
+    """
+    kind = next((name for name in _TYPES if name == cursor.type), None)
+    if kind is None:
+        return
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("SELECT CAST(%s AS {})").format(sql.SQL(kind)), (cursor.value,))
+    except psycopg.DataError as error:
+        raise ConfigError(
+            f"the ledger's cursor of stream {stream} is no {cursor.type}: _rapidbyte.cursors was changed by hand",
+            code="cursor_damaged",
+            hint=f"say how far it is loaded: rapidbyte state set PIPELINE --stream {shlex.quote(stream)} --value VALUE;"
+            " or load it anew with --full-refresh",
+            stream=stream,
+            afterwards="the destination was not touched",
+        ) from error
+
+
 def advance(connection: PgConnection, contract: WriteContract, *, source: str | None) -> None:
     """Moves the stream's cursor to the end of what this load brought; never backwards (E6).
 
-    Nothing for a full refresh, and for a load without values. Where the ledger's cursor is of another column or type,
-    this load was planned with it, and replaces it.
+    Nothing for a load without values. Where the ledger's cursor is of another column or type, this load was planned
+    with it, and replaces it. So does a full refresh where the ledger's value is damaged.
     """
     bounds = contract.bounds
     if bounds is None or bounds.high is None:
@@ -102,19 +139,23 @@ def advance(connection: PgConnection, contract: WriteContract, *, source: str | 
             " WHERE c.field <> excluded.field OR c.type <> excluded.type"
             " OR CASE WHEN c.type = excluded.type THEN c.value::{kind} < excluded.value::{kind} END"
         ).format(kind=sql.SQL(_COMPARABLE[bounds.type]))
-    connection.execute(
-        sql.SQL(_UPSERT) + guard,
-        {
-            "pipeline": contract.pipeline,
-            "stream": contract.stream,
-            "source": source,
-            "field": bounds.field,
-            "type": bounds.type,
-            "value": bounds.high,
-            "load_id": contract.load_id,
-            "run_id": contract.run_id,
-        },
-    )
+    values = {
+        "pipeline": contract.pipeline,
+        "stream": contract.stream,
+        "source": source,
+        "field": bounds.field,
+        "type": bounds.type,
+        "value": bounds.high,
+        "load_id": contract.load_id,
+        "run_id": contract.run_id,
+    }
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL(_UPSERT) + guard, values)
+    except psycopg.DataError:
+        if contract.write_mode != "replace":
+            raise
+        connection.execute(_UPSERT, values)
 
 
 def set_cursor(connection: PgConnection, *, pipeline: str, stream: str, source: str | None, to: StoredCursor) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from rapidbyte.contract import CopyTarget, WriteContract
-from rapidbyte.cursor import CursorBounds
+from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, privileges, records, runs
 from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import Lease
@@ -114,9 +114,17 @@ class PostgresLeader:
             readers=tuple(stream for relation, stream in readers if relation == target),
         )
         plan = with_cursor(plan, stored.get(plan.name))
+        self._require_readable(plan, stored.get(plan.name))
         if told and plan.cursor is not None and not begun:
             require_known_beginning(plan, facts, stored=plan.cursor.stored)
         return plan
+
+    def _require_readable(self, plan: StreamPlan, stored: StoredCursor | None) -> None:
+        """Raises ConfigError where an increment would begin at a value that is none."""
+        if stored is None or plan.cursor is None or plan.cursor.stored is None:
+            return
+        with self._session.looking(f"looking at the cursor of {plan.name}") as connection:
+            cursors.require_readable(connection, stored, stream=plan.name)
 
     def check_privileges(self, plan: RunPlan) -> None:
         """Raises PrivilegeError with the exact GRANT for everything that is missing; ConfigError for what no GRANT
@@ -246,6 +254,12 @@ class PostgresLeader:
             with_statistics(self._session, publication.contract, report)
             for publication, report in zip(publications, reports, strict=True)
         )
+
+    def require_lease(self) -> None:
+        """Raises FenceError when another run has taken the lease. A stop does not end it."""
+        held = self._running()
+        with self._session.changing("asking whether the lease is ours", stop=never) as connection:
+            leases.require_fence(connection, pipeline=held.pipeline, fence=held.fence)
 
     def discard_stream(self, contract: WriteContract) -> None:
         """Drops the stage of a load that will not be published, and says so in the ledger. May be repeated.
