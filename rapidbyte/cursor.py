@@ -12,6 +12,7 @@ exclusive, to `high`, inclusive: `high` is a value that was there.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,20 @@ TIME_TYPES: frozenset[str] = frozenset({"date", "timestamp without time zone", "
 NUMBER_TYPES: frozenset[str] = frozenset({"smallint", "integer", "bigint", "numeric"})
 CURSOR_TYPES: frozenset[str] = TIME_TYPES | NUMBER_TYPES | {"uuid", "text", "character varying"}
 """What a cursor can be, as `format_type` prints it without a modifier. A domain counts as its base type."""
+
+LEAST_VALUES: Mapping[str, str] = {
+    "smallint": "-32768",
+    "integer": "-2147483648",
+    "bigint": "-9223372036854775808",
+    "numeric": "-1e100",
+    "date": "0001-01-01",
+    "timestamp without time zone": "0001-01-01",
+    "timestamp with time zone": "0001-01-01 00:00:00+00",
+    "uuid": "00000000-0000-0000-0000-000000000000",
+    "text": "",
+    "character varying": "",
+}
+"""By CURSOR_TYPES: what `rapidbyte state set` takes for "nothing is loaded yet"; real values lie behind it."""
 
 _SAME_ORDER: tuple[frozenset[str], ...] = (NUMBER_TYPES, frozenset({"text", "character varying"}))
 """Types among which a column may change without its cursor's value meaning another place."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -88,6 +90,82 @@ def test_a_first_increment_goes_into_an_empty_table_and_not_beside_rows(
     admin.execute("DELETE FROM raw.orders")
     assert run(orders, destination_db).exit_code == 0
     assert rows(connect, destination_db) == (100, 100)
+
+
+LEAST = {
+    "smallint": "i",
+    "int": "i",
+    "bigint": "i",
+    "numeric": "i",
+    "date": "date '2026-01-01' - i",
+    "timestamp": "timestamp '2026-01-01' - i * interval '1 y'",
+    "timestamptz": "timestamptz '2026-01-01 00:00+00' - i * interval '1 y'",
+    "uuid": "lpad(i::text, 32, '0')::uuid",
+    "text": "i::text",
+    "varchar": "i::text",
+}
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_who_says_that_the_rows_are_others_gets_all_his_own(
+    kind: str, source_db: str, destination_db: str, connect: Connect
+):
+    """E12: the message has the command, with a value that lies before all of the cursor's type."""
+    connect(source_db).execute(f"CREATE TABLE t AS SELECT ({LEAST[kind]})::{kind} AS c FROM generate_series(1, 9) i")
+    admin = connect(destination_db)
+    admin.execute(f"CREATE SCHEMA raw; CREATE TABLE raw.t (c {kind}); INSERT INTO raw.t VALUES (NULL)")  # type: ignore[arg-type]
+    spec = pipeline(source_db, destination_db, by("c", "t"), write_mode="append")
+    refused = rapidbyte.run(spec)
+    assert refused.error is not None
+    hint = refused.error.hint or ""
+    assert "rapidbyte state set PIPELINE --stream t --value" in hint
+    (value,) = shlex.split(hint.partition("--value=")[2].partition(" says ")[0])
+    with wiring.ledger(spec) as ledger:
+        ledger.set_cursor("t", wiring.cursor_at(spec, "t", value))
+    for count in (9, 0):
+        again = rapidbyte.run(spec)
+        assert (again.error, again.records_written) == (None, count)
+    assert admin.execute("SELECT count(*), count(DISTINCT c) FROM raw.t").fetchone() == (10, 9)
+
+
+def test_null_cursors_alone_do_not_stop_the_next_increment(source_db: str, destination_db: str, connect: Connect):
+    """E6: `always` brings them each time, as it says, also in the first increments; with values the cursor begins."""
+    source, admin = connect(source_db), connect(destination_db)
+    source.execute("CREATE TABLE t (c int); INSERT INTO t VALUES (NULL), (NULL)")
+    stream = replace(by("c", "t"), null_cursor="always")
+    spec = pipeline(source_db, destination_db, stream, write_mode="append")
+    for rows_now in (2, 4):
+        assert rapidbyte.run(spec).error is None
+        assert admin.execute("SELECT count(*) FROM raw.t").fetchone() == (rows_now,)
+    source.execute("INSERT INTO t VALUES (7)")
+    assert rapidbyte.run(spec).error is None
+    assert rapidbyte.run(spec).error is None
+    assert admin.execute("SELECT count(*), count(c) FROM raw.t").fetchone() == (9, 1)
+    assert admin.execute("SELECT value FROM _rapidbyte.cursors").fetchone() == ("7",)
+    admin.execute("DELETE FROM _rapidbyte.cursors")
+    refused = rapidbyte.run(spec)
+    assert (refused.exit_code, refused.error.code if refused.error else None) == (2, "cursor_unknown")
+
+
+@pytest.mark.parametrize("nulls", ["skip", "always"])
+def test_a_full_refresh_of_a_source_that_began_anew_takes_the_cursor_back(
+    nulls: str, source_db: str, destination_db: str, connect: Connect
+):
+    """E6: TRUNCATE ... RESTART IDENTITY at the source: with the old cursor its new rows would never come."""
+    source, admin = connect(source_db), connect(destination_db)
+    source.execute("CREATE TABLE t (c int); INSERT INTO t SELECT generate_series(1, 1000)")
+    stream = replace(by("c", "t"), null_cursor=nulls)
+    spec = pipeline(source_db, destination_db, stream, write_mode="append")
+    assert rapidbyte.run(spec).error is None
+    source.execute("TRUNCATE t")
+    assert rapidbyte.run(spec, options=RunOptions(full_refresh=True)).error is None
+    assert admin.execute("SELECT count(*) FROM _rapidbyte.cursors").fetchone() == (0,)
+    source.execute("INSERT INTO t VALUES (1), (NULL)")
+    assert rapidbyte.run(spec).error is None
+    source.execute("TRUNCATE t; INSERT INTO t VALUES (1), (2)")
+    assert rapidbyte.run(spec).records_written == 1
+    assert rapidbyte.run(spec, options=RunOptions(full_refresh=True)).records_written == 2
+    assert admin.execute("SELECT array_agg(c ORDER BY c) FROM raw.t").fetchone() == ([1, 2],)
 
 
 def test_a_table_that_cannot_be_looked_into_may_have_rows(

@@ -28,16 +28,11 @@ _COMPARABLE: dict[str, LiteralString] = {
 }
 """Types that every server orders alike. Text is not among them: only the source knows its collation (B26)."""
 
-_TYPES: tuple[LiteralString, ...] = (
-    "smallint",
-    "integer",
-    "bigint",
-    "numeric",
-    "date",
-    "timestamp without time zone",
-    "timestamp with time zone",
-    "uuid",
-)
+_TYPES: dict[str, LiteralString] = {
+    "smallint": "smallint",
+    "integer": "integer",
+    **{name: kind for name, kind in _COMPARABLE.items() if name not in ("smallint", "integer")},
+}
 """The same, as their values are read."""
 
 _UPSERT: LiteralString = """
@@ -106,7 +101,7 @@ def require_readable(connection: PgConnection, cursor: StoredCursor, *, stream: 
 
     The source would be asked with it, and blamed.
     """
-    kind = next((name for name in _TYPES if name == cursor.type), None)
+    kind = _TYPES.get(cursor.type)
     if kind is None:
         return
     try:
@@ -126,36 +121,36 @@ def require_readable(connection: PgConnection, cursor: StoredCursor, *, stream: 
 def advance(connection: PgConnection, contract: WriteContract, *, source: str | None) -> None:
     """Moves the stream's cursor to the end of what this load brought; never backwards (E6).
 
-    Nothing for a load without values. Where the ledger's cursor is of another column or type, this load was planned
-    with it, and replaces it. So does a full refresh where the ledger's value is damaged.
+    Where the ledger's cursor is of another column or type, this load was planned with it, and replaces it. After a
+    replace the target holds this load alone: the cursor is its end, also where that is less, and none without values.
     """
     bounds = contract.bounds
-    if bounds is None or bounds.high is None:
+    if bounds is None:
+        return
+    if bounds.high is None:
+        if contract.write_mode == "replace":
+            reset_cursors(connection, pipeline=contract.pipeline, stream=contract.stream)
         return
     loaded_files.record(connection, contract)
     guard = sql.SQL("")
-    if bounds.type in _COMPARABLE:
+    if bounds.type in _COMPARABLE and contract.write_mode != "replace":
         guard = sql.SQL(
             " WHERE c.field <> excluded.field OR c.type <> excluded.type"
             " OR CASE WHEN c.type = excluded.type THEN c.value::{kind} < excluded.value::{kind} END"
         ).format(kind=sql.SQL(_COMPARABLE[bounds.type]))
-    values = {
-        "pipeline": contract.pipeline,
-        "stream": contract.stream,
-        "source": source,
-        "field": bounds.field,
-        "type": bounds.type,
-        "value": bounds.high,
-        "load_id": contract.load_id,
-        "run_id": contract.run_id,
-    }
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL(_UPSERT) + guard, values)
-    except psycopg.DataError:
-        if contract.write_mode != "replace":
-            raise
-        connection.execute(_UPSERT, values)
+    connection.execute(
+        sql.SQL(_UPSERT) + guard,
+        {
+            "pipeline": contract.pipeline,
+            "stream": contract.stream,
+            "source": source,
+            "field": bounds.field,
+            "type": bounds.type,
+            "value": bounds.high,
+            "load_id": contract.load_id,
+            "run_id": contract.run_id,
+        },
+    )
 
 
 def set_cursor(connection: PgConnection, *, pipeline: str, stream: str, source: str | None, to: StoredCursor) -> None:

@@ -18,10 +18,10 @@ from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.outcome import Publishing, with_statistics
 from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name, with_cursor
 from rapidbyte.destinations.postgres.prepare import Prepared, worker_role
-from rapidbyte.destinations.postgres.progress import require_known_beginning
+from rapidbyte.destinations.postgres.progress import brought_no_value, require_known_beginning
 from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_types
 from rapidbyte.destinations.postgres.sessions import LeaderSession
-from rapidbyte.destinations.postgres.target import look_up
+from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import (
     ConfigError,
     DestinationError,
@@ -114,17 +114,19 @@ class PostgresLeader:
             readers=tuple(stream for relation, stream in readers if relation == target),
         )
         plan = with_cursor(plan, stored.get(plan.name))
-        self._require_readable(plan, stored.get(plan.name))
         if told and plan.cursor is not None and not begun:
-            require_known_beginning(plan, facts, stored=plan.cursor.stored)
+            self._require_beginning(plan, facts, stored.get(plan.name))
         return plan
 
-    def _require_readable(self, plan: StreamPlan, stored: StoredCursor | None) -> None:
-        """Raises ConfigError where an increment would begin at a value that is none."""
-        if stored is None or plan.cursor is None or plan.cursor.stored is None:
-            return
+    def _require_beginning(self, plan: StreamPlan, facts: TargetFacts, stored: StoredCursor | None) -> None:
+        """Raises ConfigError where an increment would begin at a value that is none, or at the beginning once more."""
+        begins = plan.cursor.stored if plan.cursor is not None else None
         with self._session.looking(f"looking at the cursor of {plan.name}") as connection:
-            cursors.require_readable(connection, stored, stream=plan.name)
+            if stored is not None and begins is not None:
+                cursors.require_readable(connection, stored, stream=plan.name)
+            known = brought_no_value(connection, plan, pipeline=self._spec.pipeline)
+        if not known:
+            require_known_beginning(plan, facts, stored=begins)
 
     def check_privileges(self, plan: RunPlan) -> None:
         """Raises PrivilegeError with the exact GRANT for everything that is missing; ConfigError for what no GRANT

@@ -22,7 +22,7 @@ from rapidbyte.destinations.postgres.finalize import create_source_indexes
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.planning import alterations, create_stage, stage_name, unalterable
-from rapidbyte.destinations.postgres.progress import require_known_beginning, require_own_target
+from rapidbyte.destinations.postgres.progress import brought_no_value, require_known_beginning, require_own_target
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import ConfigError, DestinationError
@@ -82,7 +82,7 @@ def prepare(
     if found is not None:
         loads.adopt_load(connection, found.load_id, run_id=held.run_id, fence=held.fence, run_key=held.run_key)
         return found
-    if bounds is not None:
+    if bounds is not None and not brought_no_value(connection, stream, pipeline=held.pipeline):
         require_known_beginning(stream, facts, stored=bounds.stored)
     load_id = new_load_id()
     stage = stage_name(stream.target, stream.publish, load_id)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import LiteralString
 
-from rapidbyte.cursor import CursorBounds
+from rapidbyte.cursor import LEAST_VALUES, CursorBounds
+from rapidbyte.destinations.postgres import ledger, records
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
 from rapidbyte.pg.session import PgConnection
@@ -14,6 +16,24 @@ _CURSOR_OF_A_LOAD: LiteralString = """
 SELECT FROM _rapidbyte.cursors WHERE pipeline = %s AND stream = %s AND load_id IS NOT NULL
 """
 """One that was set by hand has none: then the target may be new."""
+
+
+_LAST_PUBLISHED: LiteralString = """
+SELECT bounds FROM _rapidbyte.loads
+WHERE pipeline = %s AND stream = %s AND target_schema = %s AND target_table = %s AND state = 'published'
+ORDER BY ended_at DESC LIMIT 1
+"""
+
+
+def brought_no_value(connection: PgConnection, plan: StreamPlan, *, pipeline: str) -> bool:
+    """Whether the stream's last load began at the beginning and found NULL cursors alone: it has set no cursor, and the
+    ledger knows why. In a transaction that may read the ledger.
+    """
+    if (ledger.installed_version(connection) or 0) < ledger.CURSORS_SINCE:
+        return False
+    row = connection.execute(_LAST_PUBLISHED, (pipeline, plan.name, plan.target.schema, plan.target.name)).fetchone()
+    bounds = records.read_bounds(row[0]) if row is not None else None
+    return bounds is not None and bounds.with_nulls and (bounds.stored, bounds.high) == (None, None)
 
 
 def require_known_beginning(plan: StreamPlan, facts: TargetFacts, *, stored: str | None) -> None:
@@ -30,7 +50,7 @@ def require_known_beginning(plan: StreamPlan, facts: TargetFacts, *, stored: str
         return
     rows = "whose rows we may not see" if hidden else "which has rows"
     see = f"grant SELECT on {facts.name}, " if hidden else ""
-    way = "" if plan.shape.kind == "file" else f", or say with `rapidbyte state set` how far {facts.name} is loaded"
+    way = "" if plan.shape.kind == "file" else f", or say how far {facts.name} is loaded: {_set_command(plan)}"
     raise ConfigError(
         f"stream {plan.name} would be appended from its beginning to {facts.name}, {rows}: the ledger does not know how"
         " far it has been loaded, and rows could come twice",
@@ -40,6 +60,15 @@ def require_known_beginning(plan: StreamPlan, facts: TargetFacts, *, stored: str
         table=str(facts.name),
         afterwards=f"{facts.name} was not touched",
     )
+
+
+def _set_command(plan: StreamPlan) -> str:
+    """How a person says where an increment begins; also that the rows there are none of this stream's."""
+    command = f"rapidbyte state set PIPELINE --stream {shlex.quote(plan.name)}"
+    if plan.cursor is None or plan.cursor.type not in LEAST_VALUES:
+        return f"{command} --value VALUE"
+    least = shlex.quote(LEAST_VALUES[plan.cursor.type])
+    return f"{command} --value VALUE; --value={least} says that none of its rows is there"
 
 
 def require_own_target(
