@@ -175,12 +175,12 @@ def _expire(place: Place) -> bool:
 
 
 def _thawed(place: Place, first: Attempt, *, held: bool) -> list[str]:
-    """What a run may end with: 0 if it had done its work, else 8, or its stage is gone. Without a lease: as it may be.
+    """What a run may end with: 0 if it had done its work, else 8. Without a lease: as it may be.
 
     One that had none when it was frozen goes on with targets that another has made, filled or replaced meanwhile.
     """
     problems = oracle.quiet([place.dsn]) + oracle.output_problems(first) + oracle.exit_problems(first, "signal")
-    if first.exit_code not in ((0, FENCED, STAGE_GONE) if held else (0, FENCED, 4, 5)):
+    if first.exit_code not in ((0, FENCED) if held else (0, FENCED, 4, 5)):
         problems.append(f"exit code {first.exit_code}: {first.stderr[-600:]}")
     return [f"the thawed run: {problem}" for problem in problems]
 
