@@ -13,6 +13,8 @@ PIPELINE_SCHEMA = "fresh"
 """A schema that no template has."""
 CANARY = "canary-4c1e9b"
 """A password that nobody asks for, and that nothing may print (G4)."""
+CONNECT_TIMEOUT = "60s"
+"""A machine that is busy with something else may take more than the usual 10 s to begin a session."""
 OLD_ONLY = 1_000_000
 """Rows of a target that the source does not have begin here."""
 
@@ -232,6 +234,17 @@ MODES: dict[str, Mode] = {
             exactly_once=True,
         ),
         Mode(
+            name="incremental-direct",
+            before="",
+            destination={"write_mode": "append", "append_strategy": "direct"},
+            streams=_CURSORS,
+            result="replaced",
+            incremental=True,
+            keeps_oid=("orders", "events"),
+            partly_visible=True,
+            exactly_once=True,
+        ),
+        Mode(
             name="incremental-upsert",
             before="",
             destination={"write_mode": "upsert"},
@@ -254,12 +267,12 @@ def pipeline(mode: Mode, name: str, source: str, destination: str, **settings: A
         "pipeline": name,
         "source": {
             "use": "postgres",
-            "config": {"dsn": source},
+            "config": {"dsn": source, "connect_timeout": CONNECT_TIMEOUT},
             "streams": [{"name": stream, **mode.streams.get(stream, {})} for stream in ("orders", "events")],
         },
         "destination": {
             "use": "postgres",
-            "config": {"dsn": destination, "schema": "raw"},
+            "config": {"dsn": destination, "schema": "raw", "connect_timeout": CONNECT_TIMEOUT},
             **mode.destination,
             **settings,
         },

@@ -80,20 +80,35 @@ def crash_at(lane: Lane, mode: str, point: str) -> Outcome:
     return _broken(lane, mode, blow, elsewhere=True, failpoints=f"{point}=stop")
 
 
-def stop_at_once(lane: Lane, mode: str, after_s: float) -> Outcome:
-    """The server is stopped as `pg_ctl stop -m immediate` does, at that moment, and started again."""
-    from rapidbyte.pg.embedded import start_embedded
+def stop_at_once(lane: Lane, mode: str, after_s: float, number: int = signal.SIGQUIT) -> Outcome:
+    """The server is stopped as `pg_ctl stop -m immediate` does, or by SIGKILL, at that moment, and started again."""
 
     def blow(place: Place, attempt: Attempt) -> None:
         if attempt.ended(after_s):
             return
-        pid = stop_server(lane)
+        pid = stop_server(lane, number)
         until = time.monotonic() + BACK_SECONDS
         while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:  # noqa: PTH110
             time.sleep(0.02)
-        start_embedded(lane.folder / "data")
+        _start_again(lane)
 
     return _broken(lane, mode, blow, elsewhere=True)
+
+
+def _start_again(lane: Lane) -> None:
+    """Backends of a server that was killed notice it when they next wait, and hold its memory until then."""
+    from rapidbyte.errors import DestinationError
+    from rapidbyte.pg.embedded import start_embedded
+
+    until = time.monotonic() + BACK_SECONDS
+    while True:
+        try:
+            start_embedded(lane.folder / "data")
+            return
+        except DestinationError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 FENCED = 8

@@ -153,6 +153,8 @@ def state_problems(place: Place, publishes: dict[str, int]) -> list[str]:
         for table in TABLES:
             found = sum_of(connection, f"raw.{table}")
             wanted = place.template.expected.after(table, publishes[table])
+            if place.mode.partly_visible and not publishes[table]:
+                continue  # some of its partitions have landed
             if found != wanted:
                 problems.append(
                     f"raw.{table} has {found.rows} rows after {publishes[table]} publishes; the model has {wanted.rows}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +48,7 @@ class Counts:
     kills_as_users: int
     backends: int
     stops: int
+    server_kills: int
     freezes: int
     offsets: int
     slow: int
@@ -62,6 +64,7 @@ SLICE = Counts(
     kills_as_users=1,
     backends=1,
     stops=1,
+    server_kills=0,
     freezes=0,
     offsets=1,
     slow=0,
@@ -76,6 +79,7 @@ FULL = Counts(
     kills_as_users=20,
     backends=100,
     stops=50,
+    server_kills=50,
     freezes=50,
     offsets=128,
     slow=2,
@@ -105,6 +109,7 @@ def _kills(lanes: Sequence[Lane], modes: Sequence[str], *, full: bool, seed: int
             ("SIGKILL of a command", counts.kills_as_users, usual + start_s, partial(kills.kill_run, as_users_do=True)),
             ("SIGKILL of a backend", counts.backends, usual, partial(kills.kill_backend, seed=seed)),
             ("immediate stop of the server", counts.stops, usual, kills.stop_at_once),
+            ("SIGKILL of the server", counts.server_kills, usual, partial(kills.stop_at_once, number=signal.SIGKILL)),
             ("frozen past its lease, at any moment", counts.freezes, usual, kills.freeze_at),
         ]
         for turn, (kind, count, seconds, act) in enumerate(kinds):

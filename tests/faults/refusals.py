@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from tests.faults.dataset import MODES
 from tests.faults.lane import Lane, Place, connect, published
 from tests.faults.oracle import exit_problems
 from tests.faults.smalldisk import NotPossible, small_tablespace
@@ -109,7 +110,8 @@ REFUSALS: tuple[Refusal, ...] = (
             " (id NOT IN (777, 778)) NOT VALID", undo="ALTER TABLE raw.orders DROP CONSTRAINT few", exit_code=5,
             says="few"),
     Refusal(name="a lock that is not given", blocker="LOCK TABLE raw.orders IN SHARE ROW EXCLUSIVE MODE", exit_code=4,
-            says="lock", settings={"publish_timeout": "1s"}),
+            says="lock", settings={"publish_timeout": "1s"},
+            modes=tuple(name for name, mode in MODES.items() if not mode.partly_visible)),  # COPY waits as any writer
     Refusal(name="no database", sql="ALTER DATABASE {database} CONNECTION LIMIT 0", role=LOADER, exit_code=4,
             undo="ALTER DATABASE {database} CONNECTION LIMIT -1", modes=("append", "replace-swap")),
     Refusal(name="no CREATE on the database", role=LOADER, exit_code=2, says="CREATE ON DATABASE",
@@ -177,7 +179,7 @@ def refused(lane: Lane, mode: str, refusal: Refusal) -> Outcome:
             except NotPossible as error:
                 return Outcome(skipped=str(error))
         attempt = place.start(workers=WORKERS, destination=dsn, source=source, **refusal.settings)
-        attempt.wait(45)
+        attempt.wait(90)
         if attempt.exit_code != refusal.exit_code:
             outcome.problems.append(f"exit code {attempt.exit_code}, not {refusal.exit_code}: {attempt.stderr[-600:]}")
         outcome.problems += exit_problems(attempt, "signal")
