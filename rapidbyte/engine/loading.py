@@ -58,7 +58,7 @@ class Loading:
         self._again: list[StreamLoad] = []
         self._reloaded: set[str] = set()
         self._landed: set[str] = set()
-        self._snapshot_lost = False
+        self._snapshot_lost: RapidbyteError | None = None
         self._snapshots_lost = 0
         self.rounds = 0
         self.error: RapidbyteError | None = None
@@ -99,7 +99,7 @@ class Loading:
     # --- a round
 
     def _round(self, waiting: Sequence[StreamLoad]) -> None:
-        self._snapshot_lost = False
+        self._snapshot_lost = None
         with self._snapshot(waiting) as snapshot, thread_pool(self._work.plan.workers) as executor:
             failpoint("snap.exported")
             jobs = self._jobs(waiting, snapshot)
@@ -165,7 +165,11 @@ class Loading:
                 source_checksum=snapshot.checksum(load.plan, load.contract.bounds) if options.checksum else None,
             )
         except RapidbyteError as error:
-            if self._begins_again(error):
+            again = self._begins_again(error)
+            if again and self._stays(load):
+                fanout.cancel()
+                self._end_failed(load, self._snapshot_lost or error, reports=fanout.committed(load.name))
+            elif again:
                 fanout.cancel()
                 self._again.append(load)
             else:
@@ -178,14 +182,19 @@ class Loading:
         """Whether a stream that could not be read is read anew, in another snapshot."""
         if self._work.stopping.event.is_set():
             return False
-        if self._snapshot_lost:
+        if self._snapshot_lost is not None:
             return error.code == SNAPSHOT_LOST or isinstance(error, CancelledError)
         if error.code != SNAPSHOT_LOST or self._snapshots_lost >= self._work.policy.max_retries:
             return False
-        self._snapshot_lost = True
+        self._snapshot_lost = error
         self._snapshots_lost += 1
         self._work.runtime.observe(retry_event(error, self._snapshots_lost, stream=None))
         return True
+
+    def _stays(self, load: StreamLoad) -> bool:
+        """Whether what is loaded cannot be taken back: partitions of a direct load are in the target."""
+        landed = load.name in self._landed or bool(load.contract.resume.receipts)
+        return load.plan.publish == "direct" and landed
 
     def _is_reloaded(self, load: StreamLoad, error: RapidbyteError) -> bool:
         """Whether a stream whose stage was emptied is loaded anew: once."""
@@ -200,6 +209,8 @@ class Loading:
         work = self._work
         again, self._again = self._again, []
         for load in again:
+            if self._skipped(load):
+                continue
             work.clock.enter("prepare")
             try:
                 work.stopping.require_going()

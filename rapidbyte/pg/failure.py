@@ -52,6 +52,11 @@ _CODES: dict[str, tuple[str, str | None]] = {
     "XX": ("server_internal_error", None),
 }
 _EXACT: dict[str, tuple[str, str | None]] = {
+    "23001": ("constraint_violated", "load the table that refers to these rows too, with `publish: together`"),
+    "23503": (
+        "constraint_violated",
+        "load the table that is referred to first, or both with `publish: together`",
+    ),
     "23505": ("constraint_violated", "two rows have one value of what the constraint says is unique"),
     "23P01": (
         "constraint_violated",

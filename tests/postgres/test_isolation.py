@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -140,6 +141,93 @@ def test_together_children_come_after_their_parents(filled: str, destination_db:
     assert (result.status, result.error) == ("succeeded", None)
     assert [stream.name for stream in result.streams] == ["a", "b"]
     assert [stream.records_written for stream in result.streams] == [1000, 1000]
+
+
+FAMILY = """
+CREATE SCHEMA {0};
+CREATE TABLE {0}.parents (id int PRIMARY KEY, mail text UNIQUE, own text);
+CREATE TABLE {0}.children (id int PRIMARY KEY, parent int NOT NULL REFERENCES {0}.parents {1}, own text);
+CREATE TABLE {0}.toys (id int PRIMARY KEY, child int REFERENCES {0}.children {1}, own text);
+"""
+BEFORE = """
+INSERT INTO raw.parents SELECT i, 'mail' || i, 'old' FROM generate_series(1, 20) i;
+INSERT INTO raw.children SELECT i, i, 'old' FROM generate_series(1, 20) i;
+INSERT INTO raw.toys SELECT i, i, 'old' FROM generate_series(1, 20) i;
+"""
+NOW = """
+ALTER TABLE app.parents DROP own; ALTER TABLE app.children DROP own; ALTER TABLE app.toys DROP own;
+INSERT INTO app.parents SELECT i, 'mail' || i FROM generate_series(11, 20) i;  -- 1 to 10 are gone
+INSERT INTO app.parents SELECT i + 100, 'mail' || i FROM generate_series(6, 10) i;  -- mails of those that are gone
+INSERT INTO app.children SELECT i, 10 + i % 10 + 1 FROM generate_series(1, 5) i;  -- their parents are others now
+INSERT INTO app.children SELECT i, i + 100 FROM generate_series(6, 10) i;
+INSERT INTO app.toys SELECT i, CASE WHEN i > 10 THEN i - 10 END FROM generate_series(5, 20) i;
+"""
+
+
+@pytest.mark.parametrize("action", ["", "ON DELETE RESTRICT", "ON DELETE CASCADE", "DEFERRABLE INITIALLY DEFERRED"])
+@pytest.mark.parametrize("named", [("toys", "children", "parents"), ("parents", "children", "toys")])
+def test_together_parents_and_children_are_replaced_in_place(
+    named: tuple[str, ...], action: str, source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """A9: parents that are gone go after their children have found others; columns that no stream brings stay."""
+    connect(source_db).execute(FAMILY.format("app", "") + NOW)  # type: ignore[arg-type]
+    admin = connect(destination_db)
+    admin.execute(FAMILY.format("raw", action) + BEFORE)  # type: ignore[arg-type]
+    if "DEFERRED" not in action:  # unique values of parents that wait for their end cannot move
+        connect(source_db).execute("UPDATE app.parents SET mail = 'new' || id WHERE id > 100")
+    spec = pipeline(source_db, destination_db, *(f"app.{name}" for name in named), together=True)
+    streams = tuple(replace(stream, target=stream.name.removeprefix("app.")) for stream in spec.streams)
+    for _ in range(2):
+        result = rapidbyte.run(replace(spec, streams=streams))
+        assert (result.error, [stream.publish for stream in result.streams]) == (None, ["in_place"] * 3)
+    for table, columns in (("parents", "id, mail"), ("children", "id, parent"), ("toys", "id, child")):
+        rows = f"SELECT {columns} FROM {{}}.{table} ORDER BY 1"
+        assert (
+            admin.execute(rows.format("raw")).fetchall()  # type: ignore[arg-type]
+            == connect(source_db).execute(rows.format("app")).fetchall()  # type: ignore[arg-type]
+        )
+    assert admin.execute("SELECT count(*) FROM raw.children WHERE own = 'old'").fetchone() == (10,)
+    stages = admin.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '\\_rb\\_%'").fetchone()
+    assert stages == (0,)
+
+
+def test_a_foreign_key_that_forbids_a_replace_is_told(source_db: str, destination_db: str, connect: Connect) -> None:
+    """A9: exit 5 with the key, the table that refers, and what to do; nothing is changed."""
+    connect(source_db).execute("CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE kids (id int, parent int);"
+        "INSERT INTO kids VALUES (1, 7)")  # fmt: skip
+    admin = connect(destination_db)
+    admin.execute(
+        "CREATE SCHEMA raw; CREATE TABLE raw.parents (id int PRIMARY KEY);"
+        "CREATE TABLE raw.kids (id int, parent int CONSTRAINT of_parent REFERENCES raw.parents);"
+        "INSERT INTO raw.parents VALUES (1); INSERT INTO raw.kids VALUES (1, 1)"
+    )
+    for stream, words in (
+        ("parents", ("rows of raw.kids refer by of_parent to rows of raw.parents", "publish: together")),
+        ("kids", ("of_parent of raw.kids refers to rows that are not there", "publish: together")),
+    ):
+        result = rapidbyte.run(pipeline(source_db, destination_db, stream))
+        assert result.error is not None
+        assert (result.exit_code, result.error.code, result.error.sqlstate) == (5, "constraint_violated", "23503")
+        assert all(word in (result.error.hint or "") for word in words), result.error.hint
+    assert admin.execute("SELECT id, parent FROM raw.kids").fetchall() == [(1, 1)]
+
+
+def test_together_tables_that_refer_to_each_other_are_loaded_where_a_key_waits(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """A deferred key is checked when every table has its rows, not after the first."""
+    connect(source_db).execute(
+        "CREATE TABLE a AS SELECT 1 AS id, 2 AS other; CREATE TABLE b AS SELECT 2 AS id, 1 AS other"
+    )
+    admin = connect(destination_db)
+    admin.execute(
+        "CREATE SCHEMA raw; CREATE TABLE raw.a (id int PRIMARY KEY, other int);"
+        "CREATE TABLE raw.b (id int PRIMARY KEY, other int REFERENCES raw.a DEFERRABLE INITIALLY DEFERRED);"
+        "ALTER TABLE raw.a ADD FOREIGN KEY (other) REFERENCES raw.b DEFERRABLE INITIALLY DEFERRED"
+    )
+    spec = pipeline(source_db, destination_db, "a", "b", write_mode="append", together=True)
+    assert rapidbyte.run(spec).error is None
+    assert (count(admin, "a"), count(admin, "b")) == (1, 1)
 
 
 def test_a_key_loads_an_append_once(filled: str, destination_db: str, connect: Connect) -> None:

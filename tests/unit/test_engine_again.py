@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
-from rapidbyte.contract import PartitionReceipt, ResumeFacts
+from rapidbyte.contract import PartitionReceipt, ResumeFacts, WriteContract
+from rapidbyte.cursor import CursorBounds
 from rapidbyte.engine.run import execute
-from rapidbyte.errors import DataError, DestinationError, FenceError, RapidbyteError, SourceError
+from rapidbyte.errors import ConfigError, DataError, DestinationError, FenceError, RapidbyteError, SourceError
+from rapidbyte.model import QualifiedName
 from rapidbyte.partition import FileRange, Partition
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import Event, Retried, Runtime, Stop, StreamStarted
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions
@@ -218,6 +221,36 @@ def resumed(stream: str, partitions: int, *loaded: int) -> ResumeFacts:
         ),
         partitions=tuple(Partition(stream=stream, index=index, range=part) for index in range(partitions)),
     )
+
+
+@dataclass
+class DirectLeader(FakeLeader):
+    """Streams land in their targets; one that has begun cannot be prepared again."""
+
+    def plan_stream(
+        self, order: int, shape: StreamShape, readers: tuple[tuple[QualifiedName, str], ...] = ()
+    ) -> StreamPlan:
+        return replace(super().plan_stream(order, shape, readers), publish="direct", write_mode="append")
+
+    def prepare_stream(
+        self, plan: RunPlan, stream: StreamPlan, run_id: str, bounds: CursorBounds | None = None
+    ) -> WriteContract:
+        if ("prepare", stream.name) in self.calls:
+            raise ConfigError("rows of it are there", code="direct_load_unfinished")
+        return super().prepare_stream(plan, stream, run_id, bounds)
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_a_direct_load_that_lost_its_snapshot_is_the_source_s_failure(keep_going: bool) -> None:
+    """E18: what has landed stays, so it is not read anew; the run says what happened, not that rows are in the way."""
+    source = FakeSource(2)
+    source.deaths = [lost()]
+    leader = DirectLeader()
+    result = run(source, leader, "a", "b", workers=1, keep_going=keep_going)
+    assert (result.exit_code, result.error.code if result.error else None) == (3, "snapshot_lost")
+    assert calls(leader, "prepare").count(("prepare", "a")) == 1
+    assert result.streams[0].status == "failed"
+    assert "stay there" in (result.error.afterwards or "" if result.error else "")
 
 
 def test_what_an_earlier_run_has_loaded_is_not_read_again() -> None:

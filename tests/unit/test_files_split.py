@@ -100,6 +100,9 @@ def test_a_file_that_cannot_be_cut_is_one_part(
     assert (len(cut.parts), cut.reason) == (1, reason)
     (rows,) = folder.rows(name, config={"delimiter": ",", **config}, partition_bytes=8)
     assert len(rows) in (9, 99)
+    told = folder.shape(name, config={"delimiter": ",", **config}).partitioning
+    known = split.obstacle(file, dialect.encoding, dialect)  # what only reading tells, the plan does not
+    assert told == ("ranges of lines" if known is None else f"one partition a file: {reason}")
 
 
 def test_a_misfit_in_a_later_part_is_named_by_its_line_in_the_file(folder: Folder) -> None:

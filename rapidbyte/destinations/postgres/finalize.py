@@ -33,7 +33,7 @@ from rapidbyte.destinations.postgres.guards import (
 from rapidbyte.destinations.postgres.indexes import source_indexes
 from rapidbyte.destinations.postgres.planning import publish_new
 from rapidbyte.destinations.postgres.publish import attached, shortened, swap_obstacles
-from rapidbyte.destinations.postgres.rewrite import Applied, insert_rows, row_move, write_rows
+from rapidbyte.destinations.postgres.rewrite import Applied, Together, insert_rows, row_move, write_rows
 from rapidbyte.destinations.postgres.rows import RowMove
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.failpoints import failpoint
@@ -62,9 +62,12 @@ def publish(
     publish_timeout_seconds: float,
     expected_checksum: str | None,
     checksum: bool,
+    together: Together | None = None,
 ) -> FinalizeReport:
     """Publishes a load in the transaction that is open, whose search_path is pg_catalog; the caller commits.
 
+    With `together` there are other loads in the transaction: the caller carries out what is left for later, the last
+    first, when all are published, and only then has deferred constraints checked.
     Raises DestinationError, DataError, CheckError, psycopg.Error: then the caller rolls back, and the target is as
     it was.
     """
@@ -87,9 +90,10 @@ def publish(
     behind = sequences_behind(connection, contract, facts, stage)
     settled = merge.settle_keys(connection, contract, stage, row_count)
     row_count = settled.rows
-    applied = _apply(connection, contract, facts, stage, row_count, patience_s)
+    applied = _apply(connection, contract, facts, stage, row_count, patience_s, together)
     failpoint("pub.inserted")
-    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    if together is None:
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     connection.execute("SET LOCAL search_path = pg_catalog")
     loads.end_load(connection, contract.load_id, state="published", publish=applied.method, row_count=row_count)
     workers.release(connection, contract.load_id)
@@ -138,13 +142,15 @@ def _apply(
     stage: QualifiedName,
     row_count: int,
     patience_s: float,
+    together: Together | None,
 ) -> Applied:
     if not facts.exists:
         _publish_new(connection, contract, stage, row_count)
         return Applied(method=contract.publish)
     move = row_move(contract, facts, stage)
     if contract.publish not in ("rename", "swap"):
-        return write_rows(connection, contract, facts, move, row_count, time.monotonic() + patience_s, contract.publish)
+        deadline = time.monotonic() + patience_s
+        return write_rows(connection, contract, facts, move, row_count, deadline, contract.publish, together)
     try:
         with connection.transaction():
             _take_place(connection, contract, facts, stage, patience_s - _kept_seconds(patience_s))

@@ -1,4 +1,4 @@
-"""In which order several targets are published in one transaction: parents before children."""
+"""In which order several targets are published in one transaction: parents before children, but for deletes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ def references_among(connection: PgConnection, tables: Sequence[QualifiedName]) 
         (QualifiedName(schema=cs, name=child), QualifiedName(schema=ps, name=parent)) for cs, child, ps, parent in rows
     )
     return frozenset(pair for pair in found if wanted.issuperset(pair))
+
+
+def acting_parents(connection: PgConnection, tables: Sequence[QualifiedName]) -> frozenset[QualifiedName]:
+    """Those of these tables whose deleted rows would change or take rows of another one: ON DELETE CASCADE, SET NULL.
+
+    Their rows go last, when no row that stays refers to them.
+    """
+    rows = connection.execute(
+        "SELECT DISTINCT pn.nspname, p.relname FROM pg_catalog.pg_constraint f"
+        " JOIN pg_catalog.pg_class p ON p.oid = f.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace"
+        " WHERE f.contype = 'f' AND f.confdeltype NOT IN ('a', 'r')"
+    ).fetchall()
+    return frozenset(QualifiedName(schema=schema, name=name) for schema, name in rows).intersection(tables)
 
 
 def parents_first(tables: Sequence[QualifiedName], references: Collection[Reference]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ A COMMIT whose acknowledgement is lost is looked up in the ledger before anybody
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -15,7 +15,8 @@ from rapidbyte.contract import WriteContract
 from rapidbyte.destinations.postgres import cursors, ddl, leases, loads, locks
 from rapidbyte.destinations.postgres.finalize import publish
 from rapidbyte.destinations.postgres.leases import HeldRun
-from rapidbyte.destinations.postgres.order import parents_first, references_among
+from rapidbyte.destinations.postgres.order import acting_parents, parents_first, references_among
+from rapidbyte.destinations.postgres.rewrite import Together, delete_early
 from rapidbyte.destinations.postgres.sessions import CLEANUP_SECONDS, READ_WRITE, LeaderSession, rolled_back_by_failure
 from rapidbyte.errors import DestinationError, RapidbyteError
 from rapidbyte.failpoints import failpoint
@@ -63,13 +64,38 @@ class Publishing:
         return reports
 
     def _publish_all(self, connection: PgConnection) -> Reports:
-        """Parents before children; the reports are in the order of the publications."""
+        """Parents before children, but for deletes; the reports are in the order of the publications."""
+        if len(self.publications) == 1:
+            return (self._publish(connection, self.publications[0]),)
         targets = [each.contract.target for each in self.publications]
-        keys = references_among(connection, targets) if len(targets) > 1 else ()
-        reports = {place: self._publish(connection, self.publications[place]) for place in parents_first(targets, keys)}
+        keys = references_among(connection, targets)
+        order = parents_first(targets, keys)
+        together = Together(acting=acting_parents(connection, targets))
+        if keys:
+            self._delete_early(connection, reversed(order), together)
+        reports = {place: self._publish(connection, self.publications[place], together) for place in order}
+        for step in reversed(together.later):
+            step()
+        connection.execute("SET LOCAL search_path TO DEFAULT")
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.execute("SET LOCAL search_path = pg_catalog")
         return tuple(reports[place] for place in range(len(targets)))
 
-    def _publish(self, connection: PgConnection, publication: Publication) -> FinalizeReport:
+    def _delete_early(self, connection: PgConnection, order: Iterable[int], together: Together) -> None:
+        """Children first: rows that are gone from their streams, as far as nobody refers to them any more.
+
+        What has to wait for the children's new rows is deleted after these; both orders are needed, since a new row
+        may have a unique value of one that is gone.
+        """
+        deadline = time.monotonic() + self.publish_timeout_seconds
+        for contract in (self.publications[place].contract for place in order):
+            if contract.target not in together.acting:
+                locks.limit_waits(connection, self.publish_timeout_seconds)
+                delete_early(connection, contract, deadline)
+
+    def _publish(
+        self, connection: PgConnection, publication: Publication, together: Together | None = None
+    ) -> FinalizeReport:
         contract = publication.contract
         report = publish(
             connection,
@@ -78,6 +104,7 @@ class Publishing:
             publish_timeout_seconds=self.publish_timeout_seconds,
             expected_checksum=publication.expected_checksum,
             checksum=publication.checksum,
+            together=together,
         )
         cursors.advance(connection, contract, source=self.held.source)
         loads.delete_old_receipts(connection, pipeline=contract.pipeline, stream=contract.stream, keep=contract.load_id)

@@ -5,7 +5,10 @@ What triggers, rules or policies keep away is noticed: the rows are counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 
@@ -19,6 +22,19 @@ from rapidbyte.failpoints import failpoint
 from rapidbyte.model import PublishMethod, QualifiedName
 from rapidbyte.pg.failure import translate
 from rapidbyte.pg.session import PgConnection
+
+KEY_VIOLATIONS = (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation)
+"""23503, and since PostgreSQL 18 23001 for ON DELETE RESTRICT."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """What the loads that are published in one transaction know of each other."""
+
+    acting: frozenset[QualifiedName] = frozenset()
+    """Targets of which a deleted row would change rows of another one: their deletes wait."""
+    later: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    """Steps that wait until every target has its new rows: deletes that rows of others still forbid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +70,12 @@ def write_rows(
     row_count: int,
     deadline: float,
     method: PublishMethod,
+    together: Together | None = None,
 ) -> Applied:
-    """Writes the stage's rows into the target that is there, under a lock, and drops the stage."""
+    """Writes the stage's rows into the target that is there, under a lock, and drops the stage.
+
+    With `together` a replace whose gone rows are still referred to leaves their deletion and what follows for later.
+    """
     mode = "ROW EXCLUSIVE" if method == "insert" else "SHARE ROW EXCLUSIVE"
     if not locks.lock_table(connection, facts, mode, deadline):
         raise locks.refused(facts)
@@ -64,14 +84,75 @@ def write_rows(
     warnings = _firing(facts, method)
     # Triggers, checks and defaults of the target may need the role's own search_path.
     connection.execute("SET LOCAL search_path TO DEFAULT")
-    if method == "insert":
-        insert_rows(connection, contract, move, row_count)
-    elif method == "merge":
-        merge_rows(connection, contract, move, facts)
-    else:
-        warnings += replace_rows(connection, contract, move, facts, row_count)
-    connection.execute(ddl.drop_table(move.stage))
+    ended = True
+    with _told_of_keys(contract):
+        if method == "insert":
+            insert_rows(connection, contract, move, row_count)
+        elif method == "merge":
+            merge_rows(connection, contract, move, facts)
+        else:
+            found, ended = replace_rows(connection, contract, move, facts, row_count, together)
+            warnings += found
+    if ended:
+        connection.execute(ddl.drop_table(move.stage))
     return Applied(method=method, warnings=warnings)
+
+
+@contextmanager
+def _told_of_keys(contract: WriteContract) -> Generator[None]:
+    """A foreign key that forbids a row is told with what to do about it."""
+    try:
+        yield
+    except KEY_VIOLATIONS as error:
+        found = translate(error, side="destination", doing=f"publishing {contract.target}")
+        found.hint = _key_hint(contract.target, error)
+        raise found.at(stream=contract.stream, afterwards=f"{contract.target} is as it was.") from error
+
+
+def _key_hint(target: QualifiedName, error: psycopg.Error) -> str:
+    """Which key it is, whose, and in which order it can be satisfied."""
+    holder = f"{error.diag.schema_name}.{error.diag.table_name}"
+    key = error.diag.constraint_name
+    if holder == str(target):
+        return (
+            f"{key} of {holder} refers to rows that are not there: load the table that it refers to first, or both with"
+            " `publish: together`"
+        )
+    return (
+        f"rows of {holder} refer by {key} to rows of {target} that are gone from the source: load {holder} too, with"
+        f" `publish: together`, delete its rows first, or give {key} an ON DELETE action"
+    )
+
+
+def delete_early(connection: PgConnection, contract: WriteContract, deadline: float) -> None:
+    """Deletes what a replace in place takes from its target, where that is allowed already; else nothing.
+
+    Before the parents of its rows are touched: children first. May be repeated, and `write_rows` does so.
+    """
+    stage = contract.stage
+    facts = look_up(connection, contract.target)
+    if contract.publish != "in_place" or stage is None or facts.oid != contract.replace.target_oid:
+        return
+    move = row_move(contract, facts, stage)
+    if move.key and not facts.has_unique_key(move.key):
+        return
+    if not locks.lock_table(connection, facts, "SHARE ROW EXCLUSIVE", deadline):
+        raise locks.refused(facts)
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    if move.key:
+        connection.execute(ddl.analyze(move.stage))
+    _may_delete(connection, move)
+    connection.execute("SET LOCAL search_path = pg_catalog")
+
+
+def _may_delete(connection: PgConnection, move: RowMove) -> bool:
+    """Deletes what is gone, everything where there is no key; False, and nothing, where a foreign key forbids it."""
+    try:
+        with connection.transaction():
+            connection.execute(rows.delete_gone(move) if move.key else rows.delete_all(move))
+    except KEY_VIOLATIONS:
+        return False
+    return True
 
 
 def _firing(facts: TargetFacts, method: PublishMethod) -> tuple[str, ...]:
@@ -103,9 +184,15 @@ def _swallowed(contract: WriteContract, what: str, written: int, expected: int) 
 
 
 def replace_rows(
-    connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts, row_count: int
-) -> tuple[str, ...]:
-    """Makes the target's rows those of the stage. Returns warnings.
+    connection: PgConnection,
+    contract: WriteContract,
+    move: RowMove,
+    facts: TargetFacts,
+    row_count: int,
+    together: Together | None = None,
+) -> tuple[tuple[str, ...], bool]:
+    """Makes the target's rows those of the stage. Returns warnings, and whether that is done: else the rest is
+    for later.
 
     With a key only what differs is written, so that foreign keys which point here act on rows that are really gone.
     """
@@ -121,15 +208,31 @@ def replace_rows(
     if keyed:
         # Nobody has looked at the stage yet; without figures the planner may join it row by row.
         connection.execute(ddl.analyze(move.stage))
-        _write_differences(connection, contract, move, facts)
+        if not _write_differences(connection, contract, move, facts, together) and together is not None:
+            together.later.append(partial(_delete_late, connection, contract, move, row_count))
+            return tuple(warnings), False
     else:
         connection.execute(rows.delete_all(move))
         failpoint("pub.deleted")
         connection.execute(rows.insert_all(move))
+    _require_held(connection, contract, move, row_count)
+    return tuple(warnings), True
+
+
+def _delete_late(connection: PgConnection, contract: WriteContract, move: RowMove, row_count: int) -> None:
+    """What is gone, now that no row of another target of the transaction refers to it; then the stage."""
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    with _told_of_keys(contract):
+        connection.execute(rows.delete_gone(move))
+    _require_held(connection, contract, move, row_count)
+    connection.execute(ddl.drop_table(move.stage))
+    connection.execute("SET LOCAL search_path = pg_catalog")
+
+
+def _require_held(connection: PgConnection, contract: WriteContract, move: RowMove, row_count: int) -> None:
     held = count(connection, rows.count(move.relation))
     if held != row_count:
         raise _swallowed(contract, "left in the table after the replace", held, row_count)
-    return tuple(warnings)
 
 
 def merge_rows(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
@@ -167,11 +270,23 @@ def _holds_bad_keys(connection: PgConnection, move: RowMove) -> bool:
     )
 
 
-def _write_differences(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:
-    connection.execute(rows.delete_gone(move))
+def _write_differences(
+    connection: PgConnection,
+    contract: WriteContract,
+    move: RowMove,
+    facts: TargetFacts,
+    together: Together | None,
+) -> bool:
+    """Deletes first, so that a unique value may move to a new row; False where the deletes have to wait."""
+    deleted = True
+    if together is None:
+        connection.execute(rows.delete_gone(move))
+    else:
+        deleted = contract.target not in together.acting and _may_delete(connection, move)
     failpoint("pub.deleted")
     _update_changed(connection, contract, move, facts)
     connection.execute(rows.insert_new(move))
+    return deleted
 
 
 def _update_changed(connection: PgConnection, contract: WriteContract, move: RowMove, facts: TargetFacts) -> None:

@@ -26,6 +26,7 @@ from rapidbyte.sources.files.paths import DataFile, compression_of, format_of
 from rapidbyte.sources.files.provenance import provenance_columns, provenance_fields
 from rapidbyte.sources.files.read import FileColumn, FileTask, declared_values, facts_of
 from rapidbyte.sources.files.sample import infer_from_all, reasons_of, take_sample
+from rapidbyte.sources.files.split import obstacle
 from rapidbyte.spec import FileFormat, FilesSourceSpec, StreamSpec
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _described(
         estimated_rows=contents.rows,
         estimated_bytes=sum(file.size for file in files),
         delivers="arrow",
-        partitioning=_PARTITIONING[contents.format],
+        partitioning=_partitioning(files, contents),
     )
     task = FileTask(
         files=files,
@@ -111,6 +112,19 @@ def _described(
         max_row_bytes=max_row_bytes,
     )
     return Described(shape=shape, task=task, groups=contents.groups)
+
+
+def _partitioning(files: tuple[DataFile, ...], contents: Contents) -> str:
+    """How the files are cut, or why one of them cannot be, for the plan."""
+    how = _PARTITIONING[contents.format]
+    if contents.format not in ("csv", "ndjson"):
+        return how
+    encoding = contents.encoding if contents.dialect is None else contents.dialect.encoding
+    for file in files:
+        reason = obstacle(file, encoding, contents.dialect)
+        if reason is not None:
+            return f"one partition a file: {reason}" if len(files) == 1 else f"{how}; {file.path} as one: {reason}"
+    return how
 
 
 def _csv(spec: FilesSourceSpec, stream: StreamSpec, files: tuple[DataFile, ...], max_row_bytes: int) -> Contents:

@@ -39,7 +39,7 @@ def cut_lines(file: DataFile, *, partition_bytes: int, encoding: str, dialect: D
     size = max(partition_bytes, SMALLEST_PART_BYTES)
     if file.size < 2 * size:
         return Cut(parts=whole)
-    reason = _obstacle(file, encoding, dialect)
+    reason = obstacle(file, encoding, dialect)
     if reason is not None:
         return Cut(parts=whole, reason=reason)
     try:
@@ -53,8 +53,10 @@ def cut_lines(file: DataFile, *, partition_bytes: int, encoding: str, dialect: D
     return Cut(parts=parts, reason=None if cuts else "no line break lies outside of quotes")
 
 
-def _obstacle(file: DataFile, encoding: str, dialect: Dialect | None) -> str | None:
-    """What keeps the file from being cut, whatever is in it."""
+def obstacle(file: DataFile, encoding: str, dialect: Dialect | None) -> str | None:
+    """What keeps the file from being cut, whatever is in it; None where nothing does, or where it is small."""
+    if file.size < 2 * SMALLEST_PART_BYTES:
+        return None
     compression = compression_of(file, "csv")
     if compression is not None:
         return f"{compression} is read from its beginning"
