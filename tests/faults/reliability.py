@@ -1,6 +1,6 @@
 """RELIABILITY.md, from results of the protocol: python -m tests.faults.reliability [SOAK.json ...].
 
-Without names those in tests/faults/results are taken: soak*.json, and mutants.json for the seeded defects.
+Without names those in tests/faults/results are taken: soak*.json, slice.json, and mutants.json for the seeded defects.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ RESULTS = ROOT / "tests" / "faults" / "results"
 NOT_RUN = Path(__file__).with_name("not_run.md")
 OTHERS = Path(__file__).with_name("others.md")
 """What no run can say is written by hand."""
+LONGEST = 300
+"""Characters of what was wrong with a cell; the results have all of them."""
 
 ORACLE = """After every attempt and at the end all of this is compared with a model; where any of it is wrong,
 the cell has failed:
@@ -81,6 +83,8 @@ def _runs(runs: Sequence[dict[str, Any]]) -> str:
         what = "all counts" if run["full"] else "the slice"
         if run["minutes"] is not None:
             what += f", as far as {run['minutes']:g} minutes went"
+            if run["seconds"] < 60 * run["minutes"] and any(p["cells"] < p["planned"] for p in run["parts"].values()):
+                what += "; stopped before"
         parts = run["parts"].values()
         cells, failing = sum(part["cells"] for part in parts), sum(len(part["failing"]) for part in parts)
         lines.append(
@@ -128,13 +132,18 @@ def _bound(runs: Sequence[dict[str, Any]]) -> str:
 
 def _failing(runs: Sequence[dict[str, Any]]) -> str:
     found = [
-        f"- {name}: `{json.dumps(cell['cell'], default=str)}`: {'; '.join(cell['problems'])}"
+        f"- {name}: `{json.dumps(cell['cell'], default=str)}`: {_short('; '.join(cell['problems']))}"
         + (f" **{cell['verdict']}**" if "verdict" in cell else "")
         for run in runs
         for name, part in sorted(run["parts"].items())
         for cell in part["failing"]
     ] + [f"- seed {run['seed']}: failpoint {point} fired in no cell" for run in runs for point in run["unfired"]]
     return "\n".join(found) or "None."
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
 
 
 def _unfinished(runs: Sequence[dict[str, Any]]) -> str:
@@ -188,10 +197,12 @@ def _mutants(mutants: dict[str, Any] | None) -> str:
 
 def read(paths: Sequence[Path] = ()) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Results in the order in which they were begun, and those of the seeded defects."""
-    runs = [json.loads(path.read_text()) for path in paths or sorted(RESULTS.glob("soak*.json"))]
+    runs = [
+        json.loads(path.read_text()) for path in paths or [*RESULTS.glob("soak*.json"), *RESULTS.glob("slice.json")]
+    ]
     mutants = RESULTS / "mutants.json"
     return (
-        sorted(runs, key=lambda run: run["started_at"]),
+        sorted(runs, key=lambda run: (run["started_at"], run["seed"])),
         json.loads(mutants.read_text()) if mutants.exists() else None,
     )
 
