@@ -35,6 +35,7 @@ from rapidbyte.destinations.postgres.planning import publish_new
 from rapidbyte.destinations.postgres.publish import attached, shortened, swap_obstacles
 from rapidbyte.destinations.postgres.rewrite import Applied, Together, insert_rows, row_move, write_rows
 from rapidbyte.destinations.postgres.rows import RowMove
+from rapidbyte.destinations.postgres.statistics import StageStatistics
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.failpoints import failpoint
 from rapidbyte.model import PublishMethod, QualifiedName
@@ -62,6 +63,7 @@ def publish(
     publish_timeout_seconds: float,
     expected_checksum: str | None,
     checksum: bool,
+    statistics: StageStatistics,
     together: Together | None = None,
 ) -> FinalizeReport:
     """Publishes a load in the transaction that is open, whose search_path is pg_catalog; the caller commits.
@@ -88,6 +90,7 @@ def publish(
     require_min_rows(contract, row_count)
     digest = compare_checksum(connection, contract, stage, expected_checksum) if checksum else None
     behind = sequences_behind(connection, contract, facts, stage)
+    statistics.settle(stage)
     settled = merge.settle_keys(connection, contract, stage, row_count)
     row_count = settled.rows
     applied = _apply(connection, contract, facts, stage, row_count, patience_s, together)

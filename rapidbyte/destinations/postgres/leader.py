@@ -15,12 +15,13 @@ from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loa
 from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
-from rapidbyte.destinations.postgres.outcome import Publishing, with_statistics
+from rapidbyte.destinations.postgres.outcome import Publishing
 from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name, with_cursor
 from rapidbyte.destinations.postgres.prepare import Prepared, worker_role
 from rapidbyte.destinations.postgres.progress import brought_no_value, require_known_beginning
 from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_types
 from rapidbyte.destinations.postgres.sessions import LeaderSession
+from rapidbyte.destinations.postgres.statistics import analysed_alongside, with_statistics
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
 from rapidbyte.errors import (
     ConfigError,
@@ -240,21 +241,23 @@ class PostgresLeader:
             loads.record_partitions(connection, contract.load_id, records.write_partitions(partitions))
 
     def finalize(self, publications: Sequence[Publication]) -> tuple[FinalizeReport, ...]:
-        """Publishes, all in one transaction, once; then renews the targets' statistics.
+        """Publishes, all in one transaction, once, and renews the targets' statistics.
 
         Raises with `commit_state` set; may be repeated as `retry` of the error says. A COMMIT whose acknowledgement
         is lost is looked up.
         """
-        publishing = Publishing(
-            session=self._session,
-            held=self._running(),
-            publications=publications,
-            publish_timeout_seconds=self._spec.destination.publish_timeout_seconds,
-        )
-        reports = publishing.carry_out()
+        held = self._running()
+        with analysed_alongside(self._connection, held.pipeline, publications, self._session.stop) as statistics:
+            reports = Publishing(
+                session=self._session,
+                held=held,
+                publications=publications,
+                publish_timeout_seconds=self._spec.destination.publish_timeout_seconds,
+                statistics=statistics,
+            ).carry_out()
         return tuple(
-            with_statistics(self._session, publication.contract, report)
-            for publication, report in zip(publications, reports, strict=True)
+            with_statistics(self._session, each.contract, report, renewed=statistics.renewed(each.contract, report))
+            for each, report in zip(publications, reports, strict=True)
         )
 
     def require_lease(self) -> None:

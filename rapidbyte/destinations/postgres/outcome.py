@@ -6,19 +6,19 @@ A COMMIT whose acknowledgement is lost is looked up in the ledger before anybody
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import psycopg
 
-from rapidbyte.contract import WriteContract
-from rapidbyte.destinations.postgres import cursors, ddl, leases, loads, locks
+from rapidbyte.destinations.postgres import cursors, leases, loads, locks
 from rapidbyte.destinations.postgres.finalize import publish
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.order import acting_parents, parents_first, references_among
 from rapidbyte.destinations.postgres.rewrite import Together, delete_early
 from rapidbyte.destinations.postgres.sessions import CLEANUP_SECONDS, READ_WRITE, LeaderSession, rolled_back_by_failure
-from rapidbyte.errors import DestinationError, RapidbyteError
+from rapidbyte.destinations.postgres.statistics import StageStatistics
+from rapidbyte.errors import DestinationError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.pg.failure import is_connection_loss
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, commit, translated
@@ -38,6 +38,7 @@ class Publishing:
     held: HeldRun
     publications: Sequence[Publication]
     publish_timeout_seconds: float
+    statistics: StageStatistics
 
     @property
     def doing(self) -> str:
@@ -105,6 +106,7 @@ class Publishing:
             expected_checksum=publication.expected_checksum,
             checksum=publication.checksum,
             together=together,
+            statistics=self.statistics,
         )
         cursors.advance(connection, contract, source=self.held.source)
         loads.delete_old_receipts(connection, pipeline=contract.pipeline, stream=contract.stream, keep=contract.load_id)
@@ -139,29 +141,3 @@ class Publishing:
             safe_to_retry=all(contract.write_mode != "append" for contract in contracts),
             afterwards=f"{targets}: as before, or with the whole load; nothing in between.",
         )
-
-
-def with_statistics(session: LeaderSession, contract: WriteContract, report: FinalizeReport) -> FinalizeReport:
-    """ANALYZE. The load is published: what fails here is a warning."""
-    notices: list[str] = []
-    try:
-        with session.changing(f"analysing {contract.target}") as connection:
-            handler = _collector(notices)
-            connection.add_notice_handler(handler)
-            try:
-                connection.execute("SET LOCAL lock_timeout = '10s'")
-                connection.execute(ddl.analyze(contract.target))
-            finally:
-                connection.remove_notice_handler(handler)
-    except RapidbyteError as error:
-        notices.append(error.message)
-    warnings = tuple(f"statistics of {contract.target} were not renewed: {notice}" for notice in notices)
-    return replace(report, warnings=(*report.warnings, *warnings))
-
-
-def _collector(notices: list[str]) -> Callable[[psycopg.errors.Diagnostic], None]:
-    def collect(notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized == "WARNING":
-            notices.append(notice.message_primary or "")
-
-    return collect
