@@ -383,6 +383,50 @@ def test_statistics_that_cannot_be_renewed_are_a_warning(destination_db: str, ma
     assert report.warnings[0].startswith("statistics of raw.orders were not renewed: ")
 
 
+MANY = "SELECT i, 'x', 1.50 FROM generate_series(1, 100000) i"
+
+
+def test_a_large_stage_is_analysed_while_its_rows_are_counted(destination_db: str, server_log) -> None:
+    """The target is published with its statistics: nobody plans a query without them."""
+    run(destination_db, ORDERS)
+    server_log.watch(destination_db)
+    with lead(destination_db, "orders") as load:
+        contract = load.prepare()
+        report = finalize(load.leader, contract, load.fill(contract, MANY))
+    analysed = [text for _, text in server_log.statements(destination_db, "rapidbyte leader") if "ANALYZE" in text]
+    assert report.publish == "rename"
+    assert len(analysed) == 1
+    assert contract.stage is not None
+    assert contract.stage.name in analysed[0]
+    assert rows_of(destination_db, "SELECT reltuples FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(100000.0,)]
+
+
+def test_an_index_of_an_expression_gets_its_statistics_after_the_swap(destination_db: str) -> None:
+    """The stage was analysed before the index was built."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders)")
+    run(destination_db, "INSERT INTO raw.orders VALUES (1, 'a', 1); CREATE INDEX odd ON raw.orders ((id % 7))")
+    with lead(destination_db, "orders", write_mode="replace") as load:
+        assert load.publish(MANY).publish == "swap"
+    assert rows_of(destination_db, "SELECT n_distinct FROM pg_stats WHERE tablename = 'odd'") == [(7.0,)]
+
+
+def test_a_large_stage_without_a_connection_more_is_analysed_afterwards(
+    destination_db: str, make_role: Callable[..., str]
+) -> None:
+    """A role that may connect as often as the leader needs to load, and not once more."""
+    role = make_role("LOGIN SUPERUSER")
+    run(destination_db, ORDERS)
+    dsn = destination_db.replace("postgres@", f"{role}@", 1)
+    with lead(dsn, "orders", source=destination_db) as load:
+        contract = load.prepare()
+        receipts = load.fill(contract, MANY)
+        run(destination_db, f"ALTER ROLE {role} NOSUPERUSER CONNECTION LIMIT 1")
+        report = finalize(load.leader, contract, receipts)
+        run(destination_db, f"ALTER ROLE {role} SUPERUSER CONNECTION LIMIT -1")
+    assert report.warnings == ()
+    assert rows_of(destination_db, "SELECT reltuples FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(100000.0,)]
+
+
 def test_a_roles_own_settings_do_not_matter(destination_db: str, make_role: Callable[..., str]) -> None:
     """Timeouts, isolation, read-only, search_path, row security and durability are the transaction's own (F11)."""
     role = make_role("LOGIN SUPERUSER")

@@ -348,3 +348,38 @@ def test_an_index_that_cannot_be_built_is_told_by_its_own_name(destination_db: s
             load.publish(rows)
         assert f'could not create unique index "{name}"' in caught.value.message
         assert (caught.value.context.table, "_rb_" in caught.value.message) == ("raw.t", False)
+
+
+def test_an_autovacuum_of_the_target_is_ended_and_not_waited_for(destination_db: str, server_dsn: str) -> None:
+    """The server ends its own VACUUM for who has waited deadlock_timeout, which no try of 200 ms has (D8)."""
+    run(destination_db, SOURCE)
+    run(
+        destination_db,
+        "CREATE SCHEMA raw; CREATE TABLE raw.t (id int PRIMARY KEY, a text, b numeric(10,2), c timestamptz)",
+    )
+    run(
+        destination_db,
+        "ALTER TABLE raw.t SET (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)",
+    )
+    run(destination_db, "INSERT INTO raw.t SELECT i, 'old', 1 FROM generate_series(1, 100000) i; DELETE FROM raw.t")
+    with psycopg.connect(server_dsn, autocommit=True) as watcher:
+        watcher.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+        watcher.execute("SELECT pg_reload_conf()")
+        try:
+            while watcher.execute(AUTOVACUUM).fetchone() is None:
+                watcher.execute("SELECT pg_sleep(0.05)")
+            with lead(destination_db, "t", write_mode="replace", publish_timeout_seconds=20.0) as load:
+                report = load.publish(NEW)
+        finally:
+            watcher.execute("ALTER SYSTEM RESET autovacuum_naptime")
+            watcher.execute("SELECT pg_reload_conf()")
+    assert report.publish == "swap"
+    assert rows_of(destination_db, "SELECT a FROM raw.t ORDER BY id") == [("new",), ("two",)]
+
+
+AUTOVACUUM = (
+    "SELECT FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid AND l.granted"
+    " WHERE a.backend_type = 'autovacuum worker' AND a.query LIKE '%raw.t%'"
+    " AND l.mode = 'ShareUpdateExclusiveLock'"
+)

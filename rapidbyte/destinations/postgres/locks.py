@@ -2,6 +2,10 @@
 
 A request for ACCESS EXCLUSIVE that waits blocks everybody behind it: for 4.7 s where a reader of 5 s was at work,
 for 0.2 s in tries of 200 ms.
+
+The server ends its own VACUUM or ANALYZE of a table for somebody who has waited `deadlock_timeout` for it (1 s), which
+such tries never do. So after the first that failed the lock that only these hold is waited for by itself: nobody who
+reads or writes rows is kept out by that.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ from rapidbyte.pg.session import PgConnection
 
 TRY_MILLISECONDS = 200
 """How long one try waits, and so blocks others at the most."""
+
+CONFLICTS_WITH_MAINTENANCE = frozenset({"ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"})
+"""Modes that wait for a VACUUM or ANALYZE, which has the table in SHARE UPDATE EXCLUSIVE."""
 
 PAUSE_SECONDS = (0.1, 0.4)
 """Between two tries, chosen at random."""
@@ -61,14 +68,18 @@ def lock_table(
     """
     only = sql.SQL("" if facts.kind == "p" else "ONLY ")
     statement = sql.SQL("LOCK TABLE {}{} IN {} MODE").format(only, identifier(facts.name), sql.SQL(mode))
+    maintained = False
     while True:
         try:
             with connection.transaction():
+                if maintained:
+                    _end_maintenance(connection, only, facts)
                 connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(TRY_MILLISECONDS)))
                 connection.execute(statement)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             if time.monotonic() >= deadline or give_up():
                 return False
+            maintained = mode in CONFLICTS_WITH_MAINTENANCE
             time.sleep(random.uniform(*PAUSE_SECONDS))  # noqa: S311 - no secret depends on it
         except psycopg.errors.UndefinedTable:
             raise DestinationError(
@@ -79,6 +90,15 @@ def lock_table(
             ) from None
         else:
             return True
+
+
+def _end_maintenance(connection: PgConnection, only: sql.SQL, facts: TargetFacts) -> None:
+    """Waits for an autovacuum of the table for as long as it takes the server to end it."""
+    connection.execute(
+        "SELECT set_config('lock_timeout', (setting::int + 1000)::text, true)"
+        " FROM pg_settings WHERE name = 'deadlock_timeout'"
+    )
+    connection.execute(sql.SQL("LOCK TABLE {}{} IN SHARE UPDATE EXCLUSIVE MODE").format(only, identifier(facts.name)))
 
 
 def refused(facts: TargetFacts) -> DestinationError:
