@@ -36,6 +36,8 @@ class CopyTarget:
     """Settings of every transaction, made with `set_config(name, value, true)`."""
     login: Connection
     """The workers' own login where the destination has one."""
+    checked: tuple[str, ...] = ()
+    """Columns whose texts are looked at before they are sent: the server would change some in silence."""
 
     def require_complete(self) -> CopyTarget:
         """This target. Raises ContractError when a part is missing; called before a connection is opened."""

@@ -22,6 +22,8 @@ def gc(
     output: OutputOption = ResultFormat.auto,
 ) -> int:
     """Drop the stages and receipts that dead runs left behind; never those of a run that is under way (exit 8)."""
+    from dataclasses import replace
+
     from rapidbyte import wiring
     from rapidbyte.cli.run import load_spec, wants_text
     from rapidbyte.report.document import document_text
@@ -33,6 +35,7 @@ def gc(
         # Where nothing was ever loaded there is no ledger, and none is made to find that out.
         looks = dry_run or ledger.state().lease is None
         found = ledger.leftovers() if looks else ledger.sweep(undo=undo)
+        found = replace(found, orphans=ledger.orphans())
     if wants_text(console, output):
         console.require_print(sweep_text(found, dry_run=dry_run))
     else:

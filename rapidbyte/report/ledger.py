@@ -146,6 +146,7 @@ def sweep_document(sweep: Sweep, pipeline: str, *, dry_run: bool) -> dict[str, A
             {"stream": load.stream, "load_id": load.load_id, "rows": load.rows, "rows_removed": load.removed}
             for load in sweep.landed
         ],
+        "orphans": [{"table": str(each.table), "drop": each.drop} for each in sweep.orphans],
     }
 
 
@@ -157,6 +158,11 @@ def sweep_text(sweep: Sweep, *, dry_run: bool) -> str:
     lines += [_landed_line(load, dry_run=dry_run) for load in sweep.landed]
     if not dry_run and sweep.receipts:
         lines.append(f"{count(sweep.receipts)} receipts of ended loads: deleted")
+    lines += [
+        f"{shown(str(each.table))}: named as a stage, and the ledger knows of no such load; if it is of no use: "
+        f"{shown(each.drop)}"
+        for each in sweep.orphans
+    ]
     return "".join(f"{line}\n" for line in lines or ["nothing was left behind"])
 
 

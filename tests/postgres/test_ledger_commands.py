@@ -83,3 +83,25 @@ def test_another_pipeline_sees_nothing_of_it(pipeline: PipelineSpec) -> None:
     with wiring.ledger(replace(pipeline, pipeline="other")) as ledger:
         assert (ledger.runs(), ledger.state().unfinished, ledger.sweep(undo=True).landed) == ((), (), ())
         assert [run.pipeline for run in ledger.runs(all_pipelines=True)] == ["shop"]
+
+
+def test_stages_that_no_ledger_knows_are_named_and_left(
+    pipeline: PipelineSpec, destination_db: str, connect: Connect
+) -> None:
+    """E17: never dropped by their names; with and without a ledger; those that it knows of are not among them."""
+    admin = connect(destination_db)
+    known, lost = "0" * 25 + "1", "0" * 25 + "2"
+    admin.execute(f"CREATE TABLE raw._rb_{known} (); CREATE TABLE raw._rb_{lost} (); CREATE TABLE raw._rb_mine ()")  # type: ignore[arg-type]
+    admin.execute(
+        "INSERT INTO _rapidbyte.loads (load_id, run_id, pipeline, stream, target_schema, target_table, write_mode,"
+        f" publish, stage_schema, stage_table) VALUES ('{known}', 'dead', 'other', 'a', 'raw', 'a', 'append', 'insert',"  # type: ignore[arg-type]
+        f" 'raw', '_rb_{known}')"
+    )
+    for tables, ended in (([lost], "DROP SCHEMA _rapidbyte CASCADE"), ([known, lost], "SELECT 1")):
+        with wiring.ledger(pipeline) as ledger:
+            found = ledger.orphans()
+        assert [(str(each.table), each.drop) for each in found] == [
+            (f"raw._rb_{table}", f'DROP TABLE "raw"."_rb_{table}";') for table in tables
+        ]
+        admin.execute(ended)  # type: ignore[arg-type]
+    assert admin.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '\\_rb\\_%'").fetchone() == (3,)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
-from rapidbyte.cursor import StoredCursor
+import pytest
+
+from rapidbyte.cursor import FILES_FIELD, FileMark, StoredCursor
 from rapidbyte.destinations.postgres.cursors import CursorRecord
+from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.runs import RunRecord
-from rapidbyte.destinations.postgres.state import Landed, LeaseRecord, PipelineState, Sweep
+from rapidbyte.destinations.postgres.state import Landed, LeaseRecord, Orphan, PipelineState, Sweep
 from rapidbyte.model import QualifiedName
 from rapidbyte.report.ledger import (
     runs_document,
@@ -84,4 +91,63 @@ def test_what_was_dropped_kept_and_removed_is_told() -> None:
     ]
     document = sweep_document(sweep, "shop", dry_run=False)
     assert document["direct_loads"] == [{"stream": "a", "load_id": "L", "rows": 10, "rows_removed": 8}]
+    lost = Sweep(dropped=(), kept=(), receipts=0, orphans=(Orphan(table=name, drop='DROP TABLE "raw"."s";'),))
+    assert sweep_text(lost, dry_run=False).endswith('if it is of no use: DROP TABLE "raw"."s";\n')
+    assert sweep_document(lost, "shop", dry_run=False)["orphans"] == [
+        {"table": "raw.s", "drop": 'DROP TABLE "raw"."s";'}
+    ]
     assert sweep_text(Sweep(dropped=(), kept=(), receipts=0), dry_run=True) == "nothing was left behind\n"
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "commands-json.md"
+
+
+def paths(value: Any, prefix: str = "") -> Iterator[str]:
+    """Every field of a document, as the page names it."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, dict):
+            for name, inner in each.items():
+                path = f"{prefix}.{name}" if prefix else name
+                yield path
+                yield from paths(inner, f"{path}[]" if isinstance(inner, list) else path)
+
+
+def full_state() -> PipelineState:
+    files = (FileMark(path="a.csv", size=1, stamp="s", digest="d"),)
+    cursor = StoredCursor(field=FILES_FIELD, type="text", value="1 files", files=files)
+    load = LoadRecord(
+        load_id="L", run_id="r", stream="a", state="prepared", publish="insert", row_count=None, stage=None,
+        signature=None, partitions=None, bounds=None,
+    )  # fmt: skip
+    found = state(connected=True)
+    record = CursorRecord(stream="f", cursor=cursor, source=None, run_id=None, updated_at=NOON)
+    return PipelineState(
+        pipeline="shop", lease=found.lease, cursors=(*found.cursors, record), unfinished=(load,), receipts={"L": (1, 2)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "document"),
+    [
+        ("runs", runs_document((run(),))),
+        ("state", state_document(full_state())),
+        (
+            "gc",
+            sweep_document(
+                Sweep(
+                    dropped=(),
+                    kept=(),
+                    receipts=0,
+                    landed=(Landed(stream="a", load_id="L", rows=1, removed=None),),
+                    orphans=(Orphan(table=QualifiedName(schema="raw", name="s"), drop=""),),
+                ),
+                "shop",
+                dry_run=True,
+            ),
+        ),
+    ],
+)
+def test_every_field_that_a_command_prints_is_on_the_page_and_no_other(title: str, document: dict[str, Any]) -> None:
+    """docs/commands-json.md, in the order of the document."""
+    (section,) = (part for part in DOCS.read_text().split("\n## ") if part.startswith(f"`rapidbyte {title}"))
+    assert re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE) == list(dict.fromkeys(paths(document)))

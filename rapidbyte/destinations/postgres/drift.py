@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from rapidbyte.destinations.postgres.target import TargetColumn
+from rapidbyte.destinations.postgres.text_checks import decimals_fit, is_checked
 from rapidbyte.errors import ConfigError, Problem, SchemaError
 from rapidbyte.model import IDENTIFIER_BYTES, Column, ColumnType
 from rapidbyte.pg.types import base_name, length_modifier, numeric_modifier
@@ -276,6 +277,11 @@ def _is_read(column: Column, target: TargetColumn, policy: SchemaPolicy) -> bool
     return policy.type_change == "coerce" and text and base_name(target.column.type) in READ_AS
 
 
+def _is_looked_at(column: Column, target: ColumnType) -> bool:
+    """A file's values that would be changed are noticed while they are loaded."""
+    return is_checked(column, target) or decimals_fit(column, target)
+
+
 def _match(
     column: Column,
     target: TargetColumn,
@@ -289,8 +295,11 @@ def _match(
         found.warnings.append(f"column {column.name} is generated in the target: the server computes its values")
         return
     _check_null(column, target, policy, found)
+    permitted = column.name in allow_lossy or _is_read(column, target, policy)
+    if kind == "lossy" and not permitted and _is_looked_at(column, target.column.type):
+        kind = "checked"
     if kind == "lossy":
-        if column.name in allow_lossy or _is_read(column, target, policy):
+        if permitted:
             found.lossy.append(column.name)
         else:
             found.misfits.append(

@@ -23,6 +23,7 @@ from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.statistics import analysed_alongside, with_statistics
 from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.text_checks import is_checked
 from rapidbyte.errors import (
     ConfigError,
     DestinationError,
@@ -340,6 +341,11 @@ class PostgresLeader:
                 receipts=ledger.RECEIPTS,
                 session=_copy_session(stream),
                 login=self._worker_connection,
+                checked=tuple(
+                    column.target.name
+                    for column in stream.columns
+                    if column.conversion == "checked" and is_checked(column.source, column.target.type)
+                ),
             ),
             flush=plan.flush,
             checkpoint_interval_bytes=plan.checkpoint_interval_bytes,

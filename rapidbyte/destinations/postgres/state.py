@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from rapidbyte.cursor import CURSOR_TYPES, StoredCursor
-from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, runs
+from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, orphans, prepare, runs
 from rapidbyte.destinations.postgres.cursors import CursorRecord
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
@@ -73,6 +73,15 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A table that is named as a stage, and of whose load the ledger has no row."""
+
+    table: QualifiedName
+    drop: str
+    """The statement that drops it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """What `gc` has done."""
 
@@ -84,6 +93,8 @@ class Sweep:
     """Receipts of loads that have ended."""
     landed: tuple[Landed, ...] = ()
     """Direct loads that did not end: what they had landed, and what was removed of it."""
+    orphans: tuple[Orphan, ...] = ()
+    """Stages of whichever pipeline that the ledger does not know of. They are left to a person."""
 
 
 class PipelineLedger:
@@ -191,6 +202,12 @@ class PipelineLedger:
                 receipts=0,
                 landed=tuple(load for load in _landed(connection, self._pipeline) if load.load_id in ids),
             )
+
+    def orphans(self) -> tuple[Orphan, ...]:
+        """Stages that the ledger does not know of, also where there is no ledger. Nothing is dropped."""
+        with self._session.looking("looking for stages that no ledger knows") as connection:
+            found = orphans.unknown_stages(connection)
+        return tuple(Orphan(table=table, drop=orphans.drop_statement(table)) for table in found)
 
     def _give_up(
         self, connection: PgConnection, stream: str | None

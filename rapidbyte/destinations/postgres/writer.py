@@ -14,6 +14,7 @@ from psycopg import sql
 
 from rapidbyte.contract import CopyTarget, PartitionReceipt
 from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.destinations.postgres.text_checks import TextChecks
 from rapidbyte.errors import DataError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import Laps
@@ -78,9 +79,12 @@ def write_partition(
 def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps) -> int:
     """Encodes and writes every block; returns the bytes that went out."""
     encoder = Encoder(target.columns, target.wire)
+    checks = TextChecks(target.columns, target.checked) if target.checked else None
     size = 0
     block = first
     while block is not None:
+        if checks is not None and not isinstance(block.data, bytes):
+            checks.require(block.data)
         data = encoder.encode(block.data)
         laps.lap("encode")
         copy.write(data)
