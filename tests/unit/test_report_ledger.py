@@ -122,7 +122,7 @@ def full_state() -> PipelineState:
     found = state(connected=True)
     record = CursorRecord(stream="f", cursor=cursor, source=None, run_id=None, updated_at=NOON)
     return PipelineState(
-        pipeline="shop", lease=found.lease, cursors=(*found.cursors, record), unfinished=(load,), receipts={"L": (1, 2)}
+        pipeline="shop", lease=found.lease, cursors=(record, *found.cursors), unfinished=(load,), receipts={"L": (1, 2)}
     )
 
 
