@@ -35,6 +35,8 @@ def afterwards(stream: StreamPlan, error: RapidbyteError) -> str:
     """In which state a stream's target is after a failure."""
     if error.context.commit_state == "after_commit_unknown":
         return f"whether {stream.target} was published is not known: look before you run it again"
+    if error.code == "target_changed":
+        return f"this run has published nothing to {stream.target}"
     if stream.publish == "direct":
         return f"partitions that had landed in {stream.target} stay there, beside the rows that it had before"
     if not stream.replace.target_exists:

@@ -26,6 +26,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
         "sources/files",
         "destinations/postgres/encode.py",
         "destinations/postgres/encode",
+        "destinations/postgres/text_checks.py",
         "transforms",
     ),
 }
