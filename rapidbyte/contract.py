@@ -15,7 +15,18 @@ from rapidbyte.errors import ContractError, InternalError
 from rapidbyte.metrics import ReadTimes, WorkTimes
 from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMode
 from rapidbyte.partition import Partition
+from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import Connection, OnDuplicateKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectTarget:
+    """Where a worker puts the rows that are set aside."""
+
+    policy: RejectPolicy
+    run_id: str
+    table: QualifiedName | None
+    """None: they are counted, and not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +49,8 @@ class CopyTarget:
     """The workers' own login where the destination has one."""
     checked: tuple[str, ...] = ()
     """Columns whose texts are looked at before they are sent: the server would change some in silence."""
+    rejects: RejectTarget | None = None
+    """What becomes of bad rows; None: the first one ends the load."""
 
     def require_complete(self) -> CopyTarget:
         """This target. Raises ContractError when a part is missing; called before a connection is opened."""
@@ -136,6 +149,7 @@ class WriteContract:
     """An incremental load's; the stream's cursor is moved to `high` when it is published."""
     merge: MergeFacts | None = None
     """None but for an upsert, whose key is `primary_key`."""
+    rejects: RejectPolicy = field(default_factory=RejectPolicy)
     index_definitions: tuple[str, ...] = ()
     """The source's indexes, which a created target gets with `indexes: source`."""
 
@@ -150,6 +164,10 @@ class PartitionReceipt:
     rows: int
     bytes: int
     """COPY payload bytes that went over the wire."""
+    rejected: int = 0
+    """Rows that were set aside; they are not among `rows`."""
+    first_reject: str | None = None
+    """Where and why the first of them was; None where an earlier run has written the receipt."""
     already_loaded: bool = False
     """The receipt was there before: nothing was written now."""
     times: WorkTimes = field(default_factory=WorkTimes)
@@ -197,3 +215,8 @@ class LoadReceipts:
     def rows(self) -> int:
         """Rows of all partitions together."""
         return sum(receipt.rows for receipt in self.receipts)
+
+    @property
+    def rejected(self) -> int:
+        """Rows that were set aside, of all partitions together."""
+        return sum(receipt.rejected for receipt in self.receipts)

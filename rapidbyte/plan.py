@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rapidbyte.contract import FlushSettings, MergeFacts, ReplaceFacts
@@ -18,6 +18,7 @@ from rapidbyte.model import (
     Wire,
     WriteMode,
 )
+from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import Resources, RunOptions, StreamSpec
 
 ConversionKind = Literal["identical", "exact", "checked", "lossy"]
@@ -103,6 +104,8 @@ class StreamPlan:
     """How it is read; None for a stream that is read as a whole."""
     schema_changes: tuple[SchemaChange, ...] = ()
     lossy_columns: tuple[str, ...] = ()
+    rejects: RejectPolicy = field(default_factory=RejectPolicy)
+    """What bad rows do."""
     warnings: tuple[str, ...] = ()
 
     @property

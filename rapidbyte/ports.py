@@ -17,6 +17,7 @@ from rapidbyte.metrics import ReadTimes
 from rapidbyte.model import PublishMethod, QualifiedName, ServerFacts
 from rapidbyte.partition import Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
+from rapidbyte.rejects import Reject
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions, RunRequest, StreamSpec
 
@@ -51,6 +52,8 @@ class Block:
     """Bytes, for the bound on what is under way."""
     origin: Callable[[int], Place] | None = None
     """Where a row of this block, counted from 0, comes from. May read the source again. None: nobody knows."""
+    rejects: tuple[Reject, ...] = ()
+    """Rows that were set aside before this block; they are not in it."""
     transform_s: float = 0.0
     """Seconds that the thread which takes this block has spent on transforming it."""
 
@@ -192,6 +195,8 @@ class FinalizeReport:
     warnings: tuple[str, ...] = ()
     checksum: str | None = None
     """Of the rows as they lie in the stage, before they are published; None unless asked for."""
+    rejected: int = 0
+    """Rows that were set aside when the load was published: repeated keys, and keys that are NULL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

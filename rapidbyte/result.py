@@ -285,7 +285,7 @@ class StreamResult:
     records_written: int | None
     """Rows published; 0 where none were, also in a dry run; null where it was skipped or not begun."""
     records_rejected: int | None
-    """Rows set aside: 0, as this version sets none aside; null where it was skipped or not begun, and in a dry run."""
+    """Bad rows that were set aside (`on_data_error`); null where it was skipped or not begun, and in a dry run."""
     bytes_read: int | None
     """Of the committed partitions: COPY payload from a server, Arrow data from files; null as `records_rejected`."""
     bytes_written: int | None

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from rapidbyte.cursor import CursorLag, NullCursor
 from rapidbyte.model import Secret, SyncMode, WriteMode
+from rapidbyte.rejects import RejectPolicy
 
 AppendStrategy = Literal["staged", "direct"]
 ReplaceStrategy = Literal["auto", "swap", "in_place"]
@@ -258,6 +259,8 @@ class FilesSourceSpec:
     decimal_comma: bool = False
     date_formats: tuple[str, ...] = ()
     """As `%d.%m.%Y`."""
+    sets_aside: bool = False
+    """Rows that cannot be parsed do not end the load (`on_data_error`)."""
     shows_values: bool = False
     """`--show-row-values`: a reason may quote a value."""
 
@@ -289,6 +292,7 @@ class DestinationSpec:
     """How long an increment waits for the transactions that were running when its upper bound was taken."""
     publish_together: bool = False
     """All streams of a run in one transaction; a failure of one publishes none."""
+    rejects: RejectPolicy = field(default_factory=RejectPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

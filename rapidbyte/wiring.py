@@ -217,7 +217,8 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
     if isinstance(spec.source, FilesSourceSpec):
         from rapidbyte.sources.files import FilesSource
 
-        return FilesSource(spec.source, max_memory_bytes=spec.resources.max_memory_bytes, stop=stop)
+        tolerant = replace(spec.source, sets_aside=spec.destination.rejects.sets_aside)
+        return FilesSource(tolerant, max_memory_bytes=spec.resources.max_memory_bytes, stop=stop)
     from rapidbyte.sources.postgres import PostgresSource
 
     return PostgresSource(
@@ -233,7 +234,9 @@ def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:
     from rapidbyte.transforms.source import TransformedSource
 
     memory = max(64 * MEGABYTE, spec.resources.max_memory_bytes // 2)
-    source = TransformedSource(runtime.source, Resources(memory_bytes=memory), stop)
+    source = TransformedSource(
+        runtime.source, Resources(memory_bytes=memory, sets_aside=spec.destination.rejects.sets_aside), stop
+    )
     return replace(runtime, source=source, transform=source.transform)
 
 

@@ -16,6 +16,7 @@ from rapidbyte.cli.gc import gc
 from rapidbyte.cli.init import init
 from rapidbyte.cli.plan import plan
 from rapidbyte.cli.psql import psql
+from rapidbyte.cli.rejects import rejects
 from rapidbyte.cli.report import report
 from rapidbyte.cli.run import run
 from rapidbyte.cli.runs import runs
@@ -70,5 +71,5 @@ def take_global_options(
     console.configure(quiet=quiet, verbosity=verbose, log_format=log_format.value)
 
 
-for _command in (run, check, plan, discover, verify, runs, state, gc, report, init, schema, demo, psql, bench):
+for _command in (run, check, plan, discover, verify, runs, state, rejects, gc, report, init, schema, demo, psql, bench):
     application.command()(_command)

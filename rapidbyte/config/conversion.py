@@ -23,6 +23,7 @@ from rapidbyte.config.models import (
 )
 from rapidbyte.config.scalars import NO_BOUND
 from rapidbyte.config.transform_conversion import transforms_of
+from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import (
     Connection,
     DestinationSpec,
@@ -158,7 +159,15 @@ def _destination(destination: Destination, folder: Path) -> DestinationSpec:
         publish_timeout_seconds=destination.publish_timeout,
         publish_together=destination.publish == "together",
         settle_timeout_seconds=destination.settle_timeout,
+        rejects=_rejects(destination),
     )
+
+
+def _rejects(destination: Destination) -> RejectPolicy:
+    limit = destination.max_rejects
+    if isinstance(limit, float):
+        return RejectPolicy(action=destination.on_data_error, max_rows=None, max_percent=limit)
+    return RejectPolicy(action=destination.on_data_error, max_rows=limit)
 
 
 def _resources(keys: ResourceKeys, limits: list[Limits]) -> Resources:

@@ -24,6 +24,7 @@ from rapidbyte.config.scalars import (
     Patterns,
     PipelineName,
     RawText,
+    Rejects,
     RelationName,
     SecretText,
     Size,
@@ -45,6 +46,7 @@ from rapidbyte.config.section import Section
 from rapidbyte.config.transform_keys import TransformKeys
 from rapidbyte.cursor import NullCursor
 from rapidbyte.model import SyncMode, WriteMode
+from rapidbyte.rejects import OnDataError
 from rapidbyte.spec import (
     MEGABYTE,
     AppendStrategy,
@@ -467,11 +469,15 @@ class Destination(Section, frozen=True):
         description="`each` stream is published by itself, in pipeline order; `together`: all of them in one "
         "transaction, and none when one fails.",
     )
-    on_data_error: Annotated[Literal["fail", "skip", "dlq"], Word, AfterValidator(not_yet("skip", "dlq"))] = Field(
-        default="fail", description="What a bad row does. `skip` and `dlq` are not available in this version."
+    on_data_error: Annotated[OnDataError, Word] = Field(
+        default="fail",
+        description="What a bad row does: `fail` ends the load, `skip` leaves it out and counts it, `dlq` also stores "
+        "it (docs/rejects.md).",
     )
-    max_rejects: Annotated[Integer, AfterValidator(only(1000))] = Field(
-        default=1000, description=f"Rows that may be set aside. Other values: {NOT_YET.lower()}"
+    max_rejects: Rejects = Field(
+        default=1000,
+        description="How many rows of a stream may be set aside, or which part of those that are read, as `1%`; with "
+        "more the load fails.",
     )
     hooks: Hooks = Field(default_factory=Hooks, description=f"SQL to run around a load. {NOT_YET}")
     permissions: Permissions | None = Field(default=None, description="Limits what the connector may do.")

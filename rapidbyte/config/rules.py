@@ -121,6 +121,10 @@ def _write_mode(stream: Stream, destination: Destination | None, path: Path) -> 
             message=f"`append_strategy: direct` does not go with {mode}",
             hint="load such streams with a pipeline of their own",
         )
+    elif destination.on_data_error != "fail":
+        message = f"`on_data_error: {destination.on_data_error}` does not go with `append_strategy: direct`"
+        hint = "`append_strategy: staged` sets bad rows aside before any row shows"
+        yield Finding(path=("destination", "on_data_error"), message=message, hint=hint)
     elif stream.min_rows is not None:
         message = "`min_rows` cannot be kept with `append_strategy: direct`: rows are there before they are counted"
         yield Finding(path=(*path, "min_rows"), message=message)

@@ -21,6 +21,7 @@ from rapidbyte.model import IDENTIFIER_BYTES, Secret
 T = TypeVar("T")
 
 UNITS = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
+GREATEST_PERCENT = 100.0
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 LONGEST_SECONDS = 24 * 86_400
 """PostgreSQL counts timeouts in milliseconds, as a 32-bit integer."""
@@ -30,6 +31,7 @@ NO_BOUND = 2**62
 """Bytes, for `checkpoint_interval_bytes: 0`: never split by size."""
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) *%\Z")
 _SIZE = re.compile(r"([0-9]{1,15}) *(b|kb|mb|gb)?\Z", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) *(s|m|h)?\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -111,6 +113,17 @@ def _whole_number(value: Any, what: str) -> int:
     scalar = _scalar(value)
     if _INTEGER.match(scalar.text) is None:
         raise fault(f"{what} is due here, not `{shown(scalar.written)}`", "write it in digits alone, as 16")
+    return int(scalar.text)
+
+
+def as_rejects(value: Any) -> int | float:
+    """A number of rows, or a percentage as a float: `1000`, `0.5%`."""
+    scalar = _scalar(value)
+    found = _PERCENT.match(scalar.text.strip())
+    if found is not None and float(found[1]) <= GREATEST_PERCENT:
+        return float(found[1])
+    if _INTEGER.match(scalar.text) is None or scalar.text.startswith("-"):
+        raise fault(f"a number of rows or a percentage is due here, not `{shown(scalar.written)}`", "as 1000, or 0.5%")
     return int(scalar.text)
 
 
@@ -324,6 +337,14 @@ Integer = Annotated[
     PlainValidator(as_integer),
     Kind(name="number"),
     WithJsonSchema({"anyOf": [{"type": "integer"}, _FROM_ENVIRONMENT]}),
+]
+Rejects = Annotated[
+    int | float,
+    PlainValidator(as_rejects),
+    Kind(name="number, or a percentage"),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+ *%?$|\$\{"}]}
+    ),
 ]
 Flag = Annotated[
     bool,

@@ -232,7 +232,7 @@ def stream_result(
         safe_to_retry=safe_to_retry(outcome) or (outcome.error is None and options.key is not None),
         records_read=len(outcome.sample.rows) if outcome.sample is not None else read,
         records_written=_rows_written(outcome) if read is not None or options.dry_run else None,
-        records_rejected=0 if began else None,
+        records_rejected=_rows_rejected(outcome) if began else None,
         bytes_read=sum(report.bytes_read for report in reports) if began else None,
         bytes_written=sum(receipt.bytes for receipt in _receipts(outcome))
         if published is not None or _landed(outcome)
@@ -257,8 +257,17 @@ def stream_result(
 
 def _rows_read(outcome: StreamOutcome) -> int:
     """Rows that the source has delivered; of partitions of an earlier run, those that were written."""
-    now = sum(report.receipt.rows if report.rows_read is None else report.rows_read for report in outcome.reports)
-    return now + sum(receipt.rows for receipt in outcome.resumed)
+    now = sum(
+        report.receipt.rows + report.receipt.rejected if report.rows_read is None else report.rows_read
+        for report in outcome.reports
+    )
+    return now + sum(receipt.rows + receipt.rejected for receipt in outcome.resumed)
+
+
+def _rows_rejected(outcome: StreamOutcome) -> int:
+    """Rows that were set aside by the workers, and by the leader when it published."""
+    published = outcome.published.rejected if outcome.published is not None else 0
+    return published + sum(receipt.rejected for receipt in _receipts(outcome))
 
 
 def _rows_written(outcome: StreamOutcome) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from rapidbyte.contract import WorkerReport, WriteContract
+from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.engine.outcome import PhaseClock
 from rapidbyte.engine.pool import Watchers
@@ -18,6 +18,7 @@ from rapidbyte.errors import RapidbyteError
 from rapidbyte.partition import Partition, can_be_named_again
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
+from rapidbyte.rejects import RejectPolicy, first_of, too_many
 from rapidbyte.retry import RetryPolicy, repeat
 
 T = TypeVar("T")
@@ -140,6 +141,19 @@ def jobs_of(work: Work, load: StreamLoad, partitions: Sequence[Partition], snaps
         )
         for partition in missing
     ]
+
+
+def require_few_rejects(policy: RejectPolicy, receipts: LoadReceipts) -> None:
+    """Raises DataError where more rows of the whole load were set aside than the policy allows."""
+    error = too_many(
+        policy,
+        stream=receipts.stream,
+        rejected=receipts.rejected,
+        read=receipts.rows + receipts.rejected,
+        first=first_of(receipt.first_reject for receipt in receipts.receipts),
+    )
+    if error is not None:
+        raise error
 
 
 def watchers(observe: Observer, landed: Callable[[str], None]) -> Watchers:

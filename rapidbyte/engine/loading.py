@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.failures import afterwards, of_the_target, reported
 from rapidbyte.engine.fencing import or_fenced
-from rapidbyte.engine.jobs import StreamLoad, Work, begun_anew, jobs_of, partitions_of, retry_event, watchers
+from rapidbyte.engine.jobs import (
+    StreamLoad,
+    Work,
+    begun_anew,
+    jobs_of,
+    partitions_of,
+    require_few_rejects,
+    retry_event,
+    watchers,
+)
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.engine.pool import Fanout, thread_pool
 from rapidbyte.engine.volatile import explained
@@ -153,15 +162,17 @@ class Loading:
             failpoint("join.all_done")
             snapshot.require_alive()
             self._work.stopping.require_going()
+            receipts = LoadReceipts(
+                load_id=load.contract.load_id,
+                stream=load.name,
+                planned=self._partitions[load.name],
+                receipts=(*load.contract.resume.receipts, *(report.receipt for report in reports)),
+            )
+            require_few_rejects(load.contract.rejects, receipts)
             self._loaded[load.name] = Loaded(
                 load=load,
                 reports=reports,
-                receipts=LoadReceipts(
-                    load_id=load.contract.load_id,
-                    stream=load.name,
-                    planned=self._partitions[load.name],
-                    receipts=(*load.contract.resume.receipts, *(report.receipt for report in reports)),
-                ),
+                receipts=receipts,
                 source_checksum=snapshot.checksum(load.plan, load.contract.bounds) if options.checksum else None,
             )
         except RapidbyteError as error:
@@ -255,7 +266,9 @@ class Loading:
             Publication(
                 contract=each.load.contract,
                 receipts=each.receipts,
-                expected_checksum=each.source_checksum if each.load.plan.moves_rows_unchanged else None,
+                expected_checksum=each.source_checksum
+                if each.load.plan.moves_rows_unchanged and not each.receipts.rejected
+                else None,
                 checksum=options.checksum,
             )
             for each in members

@@ -73,9 +73,12 @@ class _Watched:
         self._handoff = handoff
         self._worker = worker
         self._watch = watch
+        self.rejected = 0
+        """Rows that the source has set aside."""
 
     def __iter__(self) -> Iterator[Block]:
         for block in self._handoff:
+            self.rejected += len(block.rejects)
             if self._watch is not None:
                 self._watch(self._job, self._worker, block)
             yield block
@@ -123,8 +126,8 @@ def _try_partition(job: PartitionJob, stop: Stop, watch: Watch | None, laps: Lap
         reader = reading.submit(_pump, job, handoff, stop, worker)
         reader.add_done_callback(lambda done: _pass_on_failure(done, handoff))
         laps.lap("wait_queue")
+        taken = _Watched(job, handoff, worker, watch)
         try:
-            taken = _Watched(job, handoff, worker, watch)
             blocks = taken if job.transform is None else Transformed(taken, job.transform, stop)
             receipt = job.write(job.target, job.partition, blocks, worker=worker, stop=stop)
         finally:
@@ -140,7 +143,7 @@ def _try_partition(job: PartitionJob, stop: Stop, watch: Watch | None, laps: Lap
         times=laps.times().plus(receipt.times),
         read=summary.times if summary is not None else ReadTimes(),
         bytes_read=summary.bytes if summary is not None else 0,
-        rows_read=None if job.transform is None or summary is None else handoff.row_count,
+        rows_read=None if job.transform is None or summary is None else handoff.row_count + taken.rejected,
         attempts=attempts,
     )
 

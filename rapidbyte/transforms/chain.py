@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import InternalError, RapidbyteError
 from rapidbyte.model import Column
 from rapidbyte.ports import Block, Stop
+from rapidbyte.rejects import Reject, RejectForm
 from rapidbyte.spec import (
     CaseTransform,
     CastTransform,
@@ -26,7 +28,7 @@ from rapidbyte.transforms.flow import Batch, Given, Resources, Step
 from rapidbyte.transforms.mask import plan_mask
 from rapidbyte.transforms.sql import plan_sql
 from rapidbyte.transforms.types import schema_of
-from rapidbyte.transforms.validate import plan_validate
+from rapidbyte.transforms.validate import ValidateStep, plan_validate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +41,8 @@ class Chain:
     given: tuple[Column, ...]
     """As the source delivers them."""
     steps: tuple[Step, ...]
+    sets_aside: bool = False
+    """Rows that a rule refuses do not end the load."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -57,20 +61,38 @@ class Chain:
 
     def __call__(self, blocks: Iterator[Block], stop: Stop) -> Iterator[Block]:
         """The blocks, transformed. Takes all of them."""
-        batches: Iterator[Batch] = self._batches(blocks)
-        for step in self.steps:
-            batches = step.apply(batches, stop)
+        aside: list[Reject] = []
+        batches: Iterator[Batch] = self._batches(blocks, aside)
+        for place, step in enumerate(self.steps):
+            if self.sets_aside and isinstance(step, ValidateStep):
+                form: RejectForm = "target" if place == len(self.steps) - 1 else "source"
+                batches = step.sift(batches, stop, partial(_keep, aside, form))
+            else:
+                batches = step.apply(batches, stop)
         for batch in batches:
             if batch.rows.num_rows:
-                yield Block(data=batch.rows, rows=batch.rows.num_rows, size=batch.rows.nbytes)
+                rejects = tuple(aside)
+                aside.clear()
+                size = batch.rows.nbytes
+                origin = batch.origin if self.sets_aside else None
+                yield Block(data=batch.rows, rows=batch.rows.num_rows, size=size, origin=origin, rejects=rejects)
+        if aside:
+            yield Block(data=b"", rows=0, size=0, rejects=tuple(aside))
 
-    def _batches(self, blocks: Iterator[Block]) -> Iterator[Batch]:
+    def _batches(self, blocks: Iterator[Block], aside: list[Reject]) -> Iterator[Batch]:
         schema = schema_of(self.given)
         for block in blocks:
+            aside += block.rejects
+            if not block.rows and isinstance(block.data, bytes) and not block.data:
+                continue
             rows = block.data if not isinstance(block.data, bytes) else decoded(block.data, self.given)
             if rows.num_rows != block.rows:
                 raise InternalError(f"a block of {block.rows} rows holds {rows.num_rows}", code="row_count")
             yield Batch(rows=_as_promised(rows, schema), origin=block.origin)
+
+
+def _keep(aside: list[Reject], form: RejectForm, reject: Reject) -> None:
+    aside.append(replace(reject, form=form))
 
 
 def _as_promised(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -96,7 +118,7 @@ def plan_chain(spec: StreamSpec, columns: tuple[Column, ...], resources: Resourc
             raise error.at(stream=spec.name) from error.__cause__
         steps.append(step)
         current = step.columns
-    return Chain(given=columns, steps=tuple(steps))
+    return Chain(given=columns, steps=tuple(steps), sets_aside=resources.sets_aside)
 
 
 def _planned(spec: Transform, given: Given) -> Step:

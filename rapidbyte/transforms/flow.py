@@ -27,6 +27,8 @@ class Batch:
 class Resources:
     """What a chain may take."""
 
+    sets_aside: bool = False
+    """Rows that a rule refuses do not end the load (`on_data_error`)."""
     memory_bytes: int = 64 << 20
     """DuckDB's limit of one partition; what does not fit goes to a folder of its own, encrypted."""
 

@@ -7,7 +7,7 @@ is told (how many, and where the first one is) is the same in every run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from rapidbyte.errors import ConfigError, DataError
 from rapidbyte.model import Column
 from rapidbyte.ports import Place, Stop
+from rapidbyte.rejects import Reject, columns_json
 from rapidbyte.spec import Rule, ValidateTransform
 from rapidbyte.transforms.engine import Database, explained, identifier, interruptible, literal, open_database
 from rapidbyte.transforms.flow import Batch, Given, require_going
+from rapidbyte.transforms.printing import listed, printed
 from rapidbyte.transforms.sql import duckdb_batch, duckdb_schema, unsteady
 from rapidbyte.transforms.types import BOOLEANS, delivered, require_takeable
 
@@ -95,16 +97,56 @@ class ValidateStep:
             found.require_none()
             keys.require_unique()
 
-    def _look(self, database: Database, batch: Batch, found: _Violations, stop: Stop, *, before: int) -> None:
+    def sift(self, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]) -> Iterator[Batch]:
+        """The rows that violate no rule; those that do are set aside. Raises DataError for `assert_unique` alone."""
+        with (
+            open_database(self.memory_bytes, spills=self.needs_all) as database,
+            interruptible(database, stop),
+        ):
+            keys = _Keys(database, self, stop)
+            count = 0
+            for batch in batches:
+                require_going(stop)
+                kept = self._kept(database, batch, stop, set_aside)
+                keys.add(kept, before=count)
+                count += kept.rows.num_rows
+                yield kept
+            keys.require_unique()
+
+    def _kept(self, database: Database, batch: Batch, stop: Stop, set_aside: Callable[[Reject], None]) -> Batch:
+        """The batch without the rows that violate a rule."""
+        import pyarrow as pa
+
+        flags = self._flags(database, batch, stop)
+        bad: dict[int, Check] = {}
+        for check, values in zip(self.checks, flags, strict=True):
+            for row in violating(values):
+                bad.setdefault(row, check)
+        if not bad:
+            return batch
+        for row in sorted(bad):
+            set_aside(_rejected(bad[row], self.columns, batch, row))
+        left = [row for row in range(batch.rows.num_rows) if row not in bad]
+        origin = batch.origin
+        return Batch(
+            rows=batch.rows.take(pa.array(left, pa.int64())),
+            origin=None if origin is None else (lambda row: origin(left[row])),
+        )
+
+    def _flags(self, database: Database, batch: Batch, stop: Stop) -> list[pa.BooleanArray]:
+        """True for each row that violates a rule, rule by rule."""
         if not self.checks or not batch.rows.num_rows:
-            return
+            return []
         import pyarrow as pa
 
         with explained("the validate transform", stop):
             rows = selected(self.columns, self.needed, batch.rows)
-            flags = database.evaluate(rows, {f"c{place}": check.sql for place, check in enumerate(self.checks)})
-        for check, values in zip(self.checks, flags.columns, strict=True):
-            found.note(check, delivered(values.combine_chunks(), pa.bool_()), batch, before=before)
+            found = database.evaluate(rows, {f"c{place}": check.sql for place, check in enumerate(self.checks)})
+        return [delivered(values.combine_chunks(), pa.bool_()) for values in found.columns]
+
+    def _look(self, database: Database, batch: Batch, found: _Violations, stop: Stop, *, before: int) -> None:
+        for check, values in zip(self.checks, self._flags(database, batch, stop), strict=False):
+            found.note(check, values, batch, before=before)
 
 
 def selected(columns: tuple[Column, ...], names: tuple[str, ...], rows: pa.RecordBatch) -> pa.Table:
@@ -112,6 +154,31 @@ def selected(columns: tuple[Column, ...], names: tuple[str, ...], rows: pa.Recor
     import pyarrow as pa
 
     return pa.Table.from_batches([duckdb_batch(columns, rows).select(list(names or (columns[0].name,)))])
+
+
+def violating(flags: pa.BooleanArray) -> list[int]:
+    """The rows whose flag is true."""
+    from pyarrow import compute as pc
+
+    return pc.indices_nonzero(flags).to_pylist()
+
+
+def _rejected(check: Check, columns: tuple[Column, ...], batch: Batch, row: int) -> Reject:
+    """A row that violates a rule."""
+    place = batch.origin(row) if batch.origin is not None else None
+    values = {
+        column.name: printed(listed(each.slice(row, 1))[0], column.type.name)
+        for column, each in zip(columns, batch.rows.columns, strict=True)
+    }
+    return Reject(
+        code="rule_violated",
+        message=f"{check.rule}: {check.subject}",
+        column=check.column,
+        file=None if place is None else place.file,
+        line=None if place is None else place.line if place.line is not None else place.row,
+        row=columns_json(values),
+        form="target",
+    )
 
 
 class _Violations:

@@ -190,13 +190,16 @@ BAD: list[tuple[str, str, str]] = [
     ("    - name: orders", "    - {name: a, on_duplicate_key: @@any}", "`on_duplicate_key` is a key of `write_mode: upsert`"),
     ("    - name: orders", "    - {name: a, on_duplicate_key: @@last}", "`last` is not one of fail, any"),
     ("    - name: orders", "    - {name: a, sync_mode: @@cdc}", "`cdc` is not available in this version"),
-    ("  write_mode: append", "  on_data_error: @@dlq", "`dlq` is not available in this version"),
+    ("  write_mode: append", "  on_data_error: @@log", "`log` is not one of fail, skip, dlq"),
+    ("  write_mode: append", "  append_strategy: direct\n  on_data_error: @@dlq", "`on_data_error: dlq` does not go with `append_strategy: direct`"),
     ("  write_mode: append", "  schema_evolution: {type_change: @@null}", "`null` is not available in this version"),
     ("  write_mode: append", "  append_strategy: @@straight", "`straight` is not one of staged, direct"),
     ("  write_mode: append", "  write_mode: upsert\n  append_strategy: @@direct", "`append_strategy: direct` does not go with upsert"),
     ("  write_mode: append", "  publish: @@all", "`all` is not one of each, together"),
     ("  write_mode: append", "  hooks: {before_load: @@[select 1]}", "`before_load` is not available in this version"),
-    ("  write_mode: append", "  max_rejects: @@5", "`max_rejects` is not available in this version"),
+    ("  write_mode: append", "  max_rejects: @@-5", "a number of rows or a percentage is due here, not `-5`"),
+    ("  write_mode: append", "  max_rejects: @@101%", "a number of rows or a percentage is due here, not `101%`"),
+    ("  write_mode: append", "  max_rejects: @@1.5", "a number of rows or a percentage is due here, not `1.5`"),
     # transforms
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: @@sqll, config: {}}]", "`sqll` is not one of sql, validate"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: sql, config: {@@querry: x}}]", "unknown key `querry`"),
@@ -315,7 +318,7 @@ source:
 destination:
   use: postgres
   config: {}
-  on_data_error: dlq
+  on_data_error: log
 """
     path = write(tmp_path, text)
     error = refusal(path, env={}, overrides=[("resources.nope", "1")])
@@ -329,7 +332,7 @@ destination:
             f"  {path}:8:44: `columns` lacks the primary key's id (add it to `columns`)",
             f"  {path}:9:14: a stream of this name stands at position 0 already (give each stream its own name; `query` streams may have any)",
             f"  {path}:10:8: unknown key `nmae` (did you mean `name`?)",
-            f"  {path}:14:18: `dlq` is not available in this version",
+            f"  {path}:14:18: `log` is not one of fail, skip, dlq",
             "  --set resources.nope: unknown key `nope` (known keys: parallelism, max_memory, max_batch_bytes, checkpoint_interval_bytes, checkpoint_interval_rows, checkpoint_interval_seconds, max_retries, max_inflight_batches, compression, autotune)",
         ]
     )

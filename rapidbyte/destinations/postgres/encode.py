@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pgpq._pgpq import EncoderBuilder
 
+    Rows = bytes | pa.RecordBatch
+    """COPY bytes of a relay, or a batch."""
+
 BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 BINARY_TRAILER = b"\xff\xff"
 
@@ -187,6 +190,41 @@ class Encoder:
         if self._form is not None:
             return self._form.finish()
         return BINARY_HEADER + BINARY_TRAILER if self._wire == "arrow-binary" else b""
+
+
+def first_refused(columns: Sequence[Column], wire: Wire, batch: bytes | pa.RecordBatch) -> int:
+    """Which row of a batch, from 0, is the first that cannot be encoded, by halving; one of them must not be."""
+    if isinstance(batch, bytes):
+        raise InternalError("bytes of a relay are not encoded", code="wire_mismatched")
+    low, high = 0, batch.num_rows
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            Encoder(columns, wire).encode(batch.slice(low, middle - low))
+            low = middle
+        except DataError:
+            high = middle
+    return low
+
+
+def texts_of(columns: Sequence[Column], batch: pa.RecordBatch) -> dict[str, str | None]:
+    """The one row of a batch, each value as a text that the server reads as its column's type.
+
+    A value that has no such text, because it does not fit, is told as Python prints it.
+    """
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    found: dict[str, str | None] = {}
+    for column, values in zip(columns, batch.columns, strict=True):
+        try:
+            found[column.name] = pc.cast(_text_step(column, values.type)(values), pa.string())[0].as_py()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            try:
+                found[column.name] = None if values[0].as_py() is None else str(values[0].as_py())
+            except (ValueError, OverflowError):
+                found[column.name] = str(values[0])
+    return found
 
 
 def _form(wire: Wire, columns: tuple[Column, ...], schema: pa.Schema) -> _BinaryForm | _TextForm:

@@ -24,6 +24,7 @@ from rapidbyte.destinations.postgres import ddl, loads, locks, merge, workers
 from rapidbyte.destinations.postgres.guards import (
     compare_checksum,
     require_complete,
+    require_few_rejects,
     require_min_rows,
     require_prepared,
     require_receipted,
@@ -91,8 +92,9 @@ def publish(
     digest = compare_checksum(connection, contract, stage, expected_checksum) if checksum else None
     behind = sequences_behind(connection, contract, facts, stage)
     statistics.settle(stage)
-    settled = merge.settle_keys(connection, contract, stage, row_count)
+    settled = merge.settle_keys(connection, contract, stage, row_count, target_exists=facts.exists)
     row_count = settled.rows
+    require_few_rejects(contract, receipts, settled.rejected)
     applied = _apply(connection, contract, facts, stage, row_count, patience_s, together)
     failpoint("pub.inserted")
     if together is None:
@@ -107,6 +109,7 @@ def publish(
         rows=row_count,
         warnings=(*settled.warnings, *applied.warnings, *behind),
         checksum=digest,
+        rejected=settled.rejected,
     )
 
 

@@ -14,6 +14,7 @@ from rapidbyte.errors import CheckError, DataError, DestinationError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.rejects import too_many
 
 
 def require_prepared(connection: PgConnection, contract: WriteContract) -> None:
@@ -101,6 +102,19 @@ def require_min_rows(contract: WriteContract, row_count: int) -> None:
             stream=contract.stream,
             afterwards=f"{contract.target} is as it was.",
         )
+
+
+def require_few_rejects(contract: WriteContract, receipts: LoadReceipts, at_publish: int) -> None:
+    """Refuses a load of which more rows were set aside than `max_rejects`, those of the publish among them."""
+    error = too_many(
+        contract.rejects,
+        stream=contract.stream,
+        rejected=receipts.rejected + at_publish,
+        read=receipts.rows + receipts.rejected,
+        first="a row whose key another row has, or is NULL" if at_publish else None,
+    )
+    if at_publish and error is not None:
+        raise error.at(table=str(contract.target), afterwards=f"{contract.target} is as it was.")
 
 
 def compare_checksum(

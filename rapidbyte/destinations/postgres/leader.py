@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
-from rapidbyte.contract import CopyTarget, WriteContract
+from rapidbyte.contract import CopyTarget, RejectTarget, WriteContract
 from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, privileges, records, runs
 from rapidbyte.destinations.postgres.last_run import last_run
@@ -346,7 +346,9 @@ class PostgresLeader:
                     for column in stream.columns
                     if column.conversion == "checked" and is_checked(column.source, column.target.type)
                 ),
+                rejects=_reject_target(stream, run_id),
             ),
+            rejects=stream.rejects,
             flush=plan.flush,
             checkpoint_interval_bytes=plan.checkpoint_interval_bytes,
             replace=stream.replace,
@@ -355,6 +357,14 @@ class PostgresLeader:
             bounds=prepared.bounds,
             index_definitions=stream.shape.index_definitions if stream.shape.spec.indexes == "source" else (),
         )
+
+
+def _reject_target(stream: StreamPlan, run_id: str) -> RejectTarget | None:
+    if not stream.rejects.sets_aside:
+        return None
+    return RejectTarget(
+        policy=stream.rejects, run_id=run_id, table=ledger.REJECTS if stream.rejects.action == "dlq" else None
+    )
 
 
 def _copy_session(stream: StreamPlan) -> tuple[tuple[str, str], ...]:

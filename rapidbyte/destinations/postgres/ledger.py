@@ -15,7 +15,7 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
 
 SCHEMA = "_rapidbyte"
-VERSION = 3
+VERSION = 4
 """Of the tables below. A ledger with a higher one was made by a newer rapidbyte and is left alone."""
 
 CURSORS_SINCE, FILES_SINCE = 2, 3
@@ -28,7 +28,8 @@ LOADS = QualifiedName(schema=SCHEMA, name="loads")
 RECEIPTS = QualifiedName(schema=SCHEMA, name="receipts")
 CURSORS = QualifiedName(schema=SCHEMA, name="cursors")
 FILES = QualifiedName(schema=SCHEMA, name="files")
-TABLES = (LEDGER, LEASES, RUNS, LOADS, RECEIPTS, CURSORS, FILES)
+REJECTS = QualifiedName(schema=SCHEMA, name="rejects")
+TABLES = (LEDGER, LEASES, RUNS, LOADS, RECEIPTS, CURSORS, FILES, REJECTS)
 
 _CREATE_LEASES: LiteralString = """CREATE TABLE _rapidbyte.leases (
     pipeline text PRIMARY KEY,
@@ -86,6 +87,28 @@ _CREATE_FILES: LiteralString = """CREATE TABLE _rapidbyte.files (
     PRIMARY KEY (pipeline, stream, path)
 )"""
 
+_CREATE_REJECTS: LiteralString = """CREATE TABLE _rapidbyte.rejects (
+    reject_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pipeline text NOT NULL,
+    stream text NOT NULL,
+    run_id text NOT NULL,
+    load_id text NOT NULL,
+    partition integer,
+    file text,
+    line bigint,
+    column_name text,
+    code text NOT NULL,
+    sqlstate text,
+    message text NOT NULL,
+    form text NOT NULL CHECK (form IN ('target', 'source', 'text')),
+    row_data json NOT NULL,
+    rejected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    replayed_at timestamptz,
+    replayed_by text
+)"""
+
+_INDEX_REJECTS: LiteralString = "CREATE INDEX rejects_of_load ON _rapidbyte.rejects (load_id)"
+
 CREATE_TABLES: tuple[LiteralString, ...] = (
     """CREATE TABLE _rapidbyte.ledger (
     version integer PRIMARY KEY,
@@ -129,10 +152,13 @@ CREATE_TABLES: tuple[LiteralString, ...] = (
     rows bigint NOT NULL,
     bytes bigint NOT NULL,
     committed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    rejected bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (load_id, partition)
 )""",
     _CREATE_CURSORS,
     _CREATE_FILES,
+    _CREATE_REJECTS,
+    _INDEX_REJECTS,
 )
 """A ledger of this version from nothing."""
 
@@ -151,6 +177,11 @@ MIGRATIONS: dict[int, tuple[LiteralString, ...]] = {
         _CREATE_CURSORS,
     ),
     2: (_CREATE_FILES,),
+    3: (
+        "ALTER TABLE _rapidbyte.receipts ADD COLUMN rejected bigint NOT NULL DEFAULT 0",
+        _CREATE_REJECTS,
+        _INDEX_REJECTS,
+    ),
 }
 """What makes a ledger of that version one of the next. They end with the same tables as `CREATE_TABLES`."""
 
@@ -223,6 +254,7 @@ COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("COLUMN _rapidbyte.receipts.rows", "Rows of the partition"),
     ("COLUMN _rapidbyte.receipts.bytes", "Bytes of its COPY"),
     ("COLUMN _rapidbyte.receipts.committed_at", "Just before the commit, by the server's clock"),
+    ("COLUMN _rapidbyte.receipts.rejected", "Rows of the partition that were set aside; they are not among `rows`"),
     ("TABLE _rapidbyte.cursors", "How far each incremental stream has been published"),
     ("COLUMN _rapidbyte.cursors.pipeline", "Name of the pipeline"),
     ("COLUMN _rapidbyte.cursors.stream", "Name of the stream"),
@@ -243,6 +275,27 @@ COMMENTS: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("COLUMN _rapidbyte.files.load_id", "The load that was published with it"),
     ("COLUMN _rapidbyte.files.run_id", "The run that published it"),
     ("COLUMN _rapidbyte.files.loaded_at", "When, by the server's clock"),
+    ("TABLE _rapidbyte.rejects", "One row per bad row that was set aside, committed together with its partition"),
+    ("COLUMN _rapidbyte.rejects.reject_id", "Its number"),
+    ("COLUMN _rapidbyte.rejects.pipeline", "Name of the pipeline"),
+    ("COLUMN _rapidbyte.rejects.stream", "Name of the stream"),
+    ("COLUMN _rapidbyte.rejects.run_id", "The run that set it aside"),
+    ("COLUMN _rapidbyte.rejects.load_id", "The load that it was left out of"),
+    ("COLUMN _rapidbyte.rejects.partition", "Of that load; NULL: it was set aside when the load was published"),
+    ("COLUMN _rapidbyte.rejects.file", "The file that it stands in; NULL where it came from a server"),
+    ("COLUMN _rapidbyte.rejects.line", "Its line there, from 1; where a file has no lines, its row"),
+    ("COLUMN _rapidbyte.rejects.column_name", "The column that is at fault, where that is known"),
+    ("COLUMN _rapidbyte.rejects.code", "The kind of fault as one word"),
+    ("COLUMN _rapidbyte.rejects.sqlstate", "PostgreSQL's code of the fault, where there is one"),
+    ("COLUMN _rapidbyte.rejects.message", "What is wrong, without a value"),
+    (
+        "COLUMN _rapidbyte.rejects.form",
+        "What row_data is: the target's columns, the source's, or the text of a line",
+    ),
+    ("COLUMN _rapidbyte.rejects.row_data", "The row: an object of texts as PostgreSQL reads them, or one text"),
+    ("COLUMN _rapidbyte.rejects.rejected_at", "When, by the server's clock"),
+    ("COLUMN _rapidbyte.rejects.replayed_at", "When `rejects replay` loaded it; NULL: it did not"),
+    ("COLUMN _rapidbyte.rejects.replayed_by", "The replay's run id"),
 )
 """What `\\d+` shows; docs/ledger.md is tested against them."""
 

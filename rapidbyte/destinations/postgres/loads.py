@@ -141,20 +141,28 @@ def receipts_total(connection: PgConnection, load_id: str) -> tuple[int, int]:
 def receipts_of(connection: PgConnection, load_id: str) -> tuple[PartitionReceipt, ...]:
     """Of the partitions that are committed, by their index."""
     rows = connection.execute(
-        "SELECT stream, partition, rows, bytes FROM _rapidbyte.receipts WHERE load_id = %s ORDER BY partition",
+        "SELECT stream, partition, rows, bytes, rejected FROM _rapidbyte.receipts"
+        " WHERE load_id = %s ORDER BY partition",
         (load_id,),
     ).fetchall()
     return tuple(
         PartitionReceipt(
-            load_id=load_id, stream=stream, partition=partition, rows=row_count, bytes=size, already_loaded=True
+            load_id=load_id,
+            stream=stream,
+            partition=partition,
+            rows=row_count,
+            bytes=size,
+            rejected=rejected,
+            already_loaded=True,
         )
-        for stream, partition, row_count, size in rows
+        for stream, partition, row_count, size, rejected in rows
     )
 
 
 def delete_receipts(connection: PgConnection, load_id: str) -> None:
-    """Of a load that was discarded: its rows are gone."""
+    """Of a load that was discarded: its rows are gone, and those that were set aside will be met again."""
     connection.execute("DELETE FROM _rapidbyte.receipts WHERE load_id = %s", (load_id,))
+    connection.execute("DELETE FROM _rapidbyte.rejects WHERE load_id = %s", (load_id,))
 
 
 def delete_old_receipts(connection: PgConnection, *, pipeline: str, stream: str, keep: str | None) -> int:

@@ -64,6 +64,9 @@ def require_supported(spec: StreamSpec, destination: DestinationSpec) -> WriteMo
     mode = spec.write_mode or destination.write_mode
     asked = {
         f"sync_mode: {spec.sync_mode}": spec.sync_mode == "cdc",
+        f"on_data_error: {destination.rejects.action} with append_strategy: direct": destination.rejects.sets_aside
+        and mode == "append"
+        and destination.append_strategy == "direct",
         "schema_evolution: type_change: null": destination.schema_policy.type_change == "null",
     }
     refused = [what for what, is_asked in asked.items() if is_asked]
@@ -179,7 +182,7 @@ def decide_stream(
         write_mode=mode,
         publish=choice.method,
         publish_reason=choice.reason,
-        wire=choose_wire(shape, drift.columns),
+        wire=_wire(choose_wire(shape, drift.columns), destination),
         columns=drift.columns,
         primary_key=own_key if facts.exists else created_key,
         merge=merge_facts(spec) if mode == "upsert" else None,
@@ -189,7 +192,12 @@ def decide_stream(
         lossy_columns=drift.lossy_columns,
         warnings=(*shape.warnings, *drift.warnings, *_warnings(facts, choice)),
     )
-    return replace(plan, statements=_statements(plan, facts))
+    return replace(plan, statements=_statements(plan, facts), rejects=destination.rejects)
+
+
+def _wire(wire: Wire, destination: DestinationSpec) -> Wire:
+    """Rows that may have to be set aside are relayed as text, of which each is a line."""
+    return "text-relay" if destination.rejects.sets_aside and wire == "binary-relay" else wire
 
 
 def _source_key(shape: StreamShape) -> tuple[str, ...]:

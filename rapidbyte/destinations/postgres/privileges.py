@@ -27,6 +27,7 @@ _LEDGER: tuple[tuple[QualifiedName, tuple[LiteralString, ...]], ...] = (
     (ledger.RECEIPTS, ("SELECT", "INSERT", "DELETE")),
     (ledger.CURSORS, ("SELECT", "INSERT", "UPDATE", "DELETE")),
     (ledger.FILES, ("SELECT", "INSERT", "UPDATE", "DELETE")),
+    (ledger.REJECTS, ("SELECT", "INSERT", "UPDATE", "DELETE")),
 )
 """What a leader needs of the ledger's tables."""
 
@@ -155,6 +156,9 @@ SELECT CASE %(kind)s
          WHEN 'type' THEN (SELECT has_type_privilege(t.oid, 'USAGE WITH GRANT OPTION')
                            FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
                            WHERE n.nspname = %(schema)s AND t.typname = %(name)s)
+         WHEN 'rejects' THEN (SELECT has_table_privilege(c.oid, 'INSERT WITH GRANT OPTION')
+                              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                              WHERE n.nspname = %(schema)s AND c.relname = %(name)s)
          WHEN 'target' THEN (SELECT has_table_privilege(c.oid, 'INSERT WITH GRANT OPTION')
                              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                              WHERE n.nspname = %(schema)s AND c.relname = %(name)s)
@@ -172,9 +176,10 @@ def worker_needs(
     plan: StreamPlan, facts: TargetFacts, stage: QualifiedName | None, types: tuple[QualifiedName, ...]
 ) -> tuple[workers.Access, ...]:
     """What a worker's role must be allowed: its COPY goes into the stage, or into the target itself."""
+    rejects = plan.rejects.action == "dlq"
     if stage is not None:
-        return workers.needed(stage, types)
-    return workers.needed_direct(plan.target, default_sequences(plan, facts), types)
+        return workers.needed(stage, types, rejects=rejects)
+    return workers.needed_direct(plan.target, default_sequences(plan, facts), types, rejects=rejects)
 
 
 def worker_grants(connection: PgConnection, plan: StreamPlan, facts: TargetFacts, worker: str) -> Grants:

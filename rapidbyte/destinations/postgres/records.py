@@ -90,6 +90,8 @@ def signature(plan: StreamPlan, *, source: str | None, worker: str | None) -> st
         "write_mode": plan.write_mode,
         "publish": plan.publish,
         "wire": plan.wire,
+        # A worker is granted what it needs when a load begins.
+        "on_data_error": plan.rejects.action,
     }
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -220,6 +220,21 @@ def _delete_ranked(relation: sql.Composable, standing: sql.Composable) -> sql.Co
     ).format(relation, standing, relation)
 
 
+def null_keys(relation: sql.Composable, key: tuple[str, ...]) -> sql.Composed:
+    """Places of the rows with NULL in a column of the key."""
+    condition = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in key)
+    return sql.SQL("SELECT ctid AS place FROM {} WHERE {}").format(relation, condition)
+
+
+def repeated_rows(relation: sql.Composable, key: tuple[str, ...]) -> sql.Composed:
+    """Places of all rows of each key but the first one of the table. NULL is no key."""
+    present = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(name)) for name in key)
+    return sql.SQL(
+        "SELECT place FROM (SELECT ctid AS place, pg_catalog.row_number() OVER (PARTITION BY {} ORDER BY ctid)"
+        " AS standing FROM {} WHERE {}) AS r WHERE r.standing OPERATOR(pg_catalog.>) 1"
+    ).format(names(key), relation, present)
+
+
 def repeated_keys(relation: sql.Composable, key: tuple[str, ...], limit: int) -> sql.Composed:
     """The first few keys that come more than once, as text."""
     return sql.SQL(

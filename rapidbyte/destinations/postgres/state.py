@@ -6,18 +6,19 @@ never meets a run that is under way: then it raises BusyError, as a second run d
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, LiteralString
 
 from rapidbyte.cursor import CURSOR_TYPES, StoredCursor
-from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, orphans, prepare, runs
+from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, orphans, prepare, replay, runs
 from rapidbyte.destinations.postgres.cursors import CursorRecord
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
+from rapidbyte.destinations.postgres.replay import Replayed, StoredReject, StreamKeys
 from rapidbyte.destinations.postgres.runs import RunRecord
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.errors import ConfigError, RapidbyteError
@@ -141,7 +142,28 @@ class PipelineLedger:
         with self._looking("looking at a run") as connection:
             return None if connection is None else runs.find_run(connection, run_id)
 
+    def rejects(
+        self, *, stream: str | None = None, ids: Sequence[int] | None = None, limit: int | None = None
+    ) -> tuple[StoredReject, ...]:
+        """Rows that were set aside, in the order in which that was done."""
+        with self._looking("looking at rows that were set aside") as connection:
+            if connection is None:
+                return ()
+            return replay.stored(connection, pipeline=self._pipeline, stream=stream, ids=ids, limit=limit)
+
     # --- changing
+
+    def replay(
+        self, keys: dict[str, StreamKeys], *, stream: str | None = None, ids: Sequence[int] | None = None
+    ) -> tuple[Replayed, ...]:
+        """Loads rows that were set aside into their targets, in one transaction in which they are marked.
+
+        What is refused again stays, with its new reason.
+        """
+        with self._changing("loading rows that were set aside") as connection:
+            found = replay.stored(connection, pipeline=self._pipeline, stream=stream, ids=ids, limit=None, lock=True)
+            waiting = [each for each in found if ids is not None or each.state == "waiting"]
+            return replay.replay(connection, waiting, keys, run_id=self._request.run_id)
 
     def set_cursor(self, stream: str, to: StoredCursor) -> None:
         """Sets a cursor, also backwards; what dead runs of the stream have loaded is given up.

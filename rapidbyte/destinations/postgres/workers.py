@@ -17,13 +17,14 @@ from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.model import Column, QualifiedName
 from rapidbyte.pg.session import PgConnection
 
-AccessKind = Literal["stage", "target", "sequence", "receipts", "schema", "type"]
+AccessKind = Literal["stage", "target", "sequence", "receipts", "rejects", "schema", "type"]
 
 _PRIVILEGES: dict[AccessKind, tuple[LiteralString, LiteralString]] = {
     "stage": ("INSERT", "TABLE"),
     "target": ("INSERT", "TABLE"),
     "sequence": ("USAGE", "SEQUENCE"),
     "receipts": ("SELECT, INSERT", "TABLE"),
+    "rejects": ("INSERT", "TABLE"),
     "schema": ("USAGE", "SCHEMA"),
     "type": ("USAGE", "TYPE"),
 }
@@ -57,13 +58,14 @@ SELECT w.place,
          WHEN 'type' THEN has_type_privilege(%(role)s::name, t.oid, 'USAGE')
          WHEN 'stage' THEN has_table_privilege(%(role)s::name, c.oid, 'INSERT')
          WHEN 'target' THEN has_table_privilege(%(role)s::name, c.oid, 'INSERT')
+         WHEN 'rejects' THEN has_table_privilege(%(role)s::name, c.oid, 'INSERT')
          WHEN 'sequence' THEN has_sequence_privilege(%(role)s::name, c.oid, 'USAGE')
          ELSE has_table_privilege(%(role)s::name, c.oid, 'SELECT')
               AND has_table_privilege(%(role)s::name, c.oid, 'INSERT') END
 FROM unnest(%(kinds)s::text[], %(schemas)s::text[], %(names)s::text[])
        WITH ORDINALITY AS w (kind, schema, name, place)
      JOIN pg_namespace n ON n.nspname = w.schema
-     LEFT JOIN pg_class c ON w.kind IN ('stage', 'target', 'sequence', 'receipts') AND c.relnamespace = n.oid
+     LEFT JOIN pg_class c ON w.kind IN ('stage', 'target', 'sequence', 'receipts', 'rejects') AND c.relnamespace = n.oid
                          AND c.relname = w.name
      LEFT JOIN pg_type t ON w.kind = 'type' AND t.typnamespace = n.oid AND t.typname = w.name
 WHERE w.kind = 'schema' OR c.oid IS NOT NULL OR t.oid IS NOT NULL
@@ -71,25 +73,30 @@ ORDER BY w.place
 """
 
 
-def needed(stage: QualifiedName, types: tuple[QualifiedName, ...]) -> tuple[Access, ...]:
-    """Everything that a COPY into the stage and its receipt take."""
+def needed(stage: QualifiedName, types: tuple[QualifiedName, ...], *, rejects: bool = False) -> tuple[Access, ...]:
+    """Everything that a COPY into the stage and its receipt take; and, with `rejects`, rows that are set aside."""
     schemas = dict.fromkeys([ledger.SCHEMA, stage.schema, *(name.schema for name in types)])
     return (
         Access(kind="stage", schema=stage.schema, name=stage.name),
         Access(kind="receipts", schema=ledger.RECEIPTS.schema, name=ledger.RECEIPTS.name),
+        *((Access(kind="rejects", schema=ledger.REJECTS.schema, name=ledger.REJECTS.name),) if rejects else ()),
         *(Access(kind="schema", schema=schema) for schema in schemas if schema != "pg_catalog"),
         *(Access(kind="type", schema=name.schema, name=name.name) for name in types),
     )
 
 
 def needed_direct(
-    target: QualifiedName, sequences: tuple[QualifiedName, ...], types: tuple[QualifiedName, ...]
+    target: QualifiedName,
+    sequences: tuple[QualifiedName, ...],
+    types: tuple[QualifiedName, ...],
+    *,
+    rejects: bool = False,
 ) -> tuple[Access, ...]:
     """Everything that a COPY straight into the target takes; `sequences` are those of defaults that it sets off."""
     return (
         Access(kind="target", schema=target.schema, name=target.name),
         *(Access(kind="sequence", schema=name.schema, name=name.name) for name in sequences),
-        *(access for access in needed(target, types) if access.kind != "stage"),
+        *(access for access in needed(target, types, rejects=rejects) if access.kind != "stage"),
     )
 
 

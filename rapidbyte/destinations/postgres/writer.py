@@ -1,7 +1,7 @@
 """A worker's COPY: one connection, one transaction, one receipt. Nothing else is reachable from here.
 
 This module cannot change a table: it imports neither statements that do nor the leader, its connection is a local
-variable, and the only statements it has are the five below.
+variable, and the only statements it has are the five below; where bad rows are set aside, those of `sieve`, too.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from rapidbyte.contract import CopyTarget, PartitionReceipt
+from rapidbyte.contract import CopyTarget, PartitionReceipt, RejectTarget
 from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.destinations.postgres.sieve import Sieve
 from rapidbyte.destinations.postgres.text_checks import TextChecks
 from rapidbyte.errors import DataError
 from rapidbyte.failpoints import failpoint
@@ -57,7 +58,11 @@ def write_partition(
         with translated("destination", doing):
             begin(connection, target.session, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             receipt = _earlier_receipt(connection, target, partition)
-            if receipt is None:
+            if receipt is None and target.rejects is not None:
+                receipt = _sifted(connection, target, target.rejects, partition, blocks, first, arriving, laps, stop)
+                _insert_receipt(connection, target, receipt, worker=worker)
+                failpoint("w.receipt")
+            elif receipt is None:
                 with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
                     failpoint("w.copy_begin")
                     laps.lap("write")
@@ -74,6 +79,39 @@ def write_partition(
         laps.lap("commit")
     laps.lap("connect")
     return replace(receipt, times=laps.times())
+
+
+def _sifted(
+    connection: PgConnection,
+    target: CopyTarget,
+    rejects: RejectTarget,
+    partition: Partition,
+    blocks: BlockStream,
+    first: Block | None,
+    rest: Iterator[Block],
+    laps: Laps,
+    stop: Stop,
+) -> PartitionReceipt:
+    """Copies what can be copied, and sets the rest aside, in the transaction that is open."""
+    failpoint("w.copy_begin")
+    sieve = Sieve(
+        connection,
+        target,
+        rejects,
+        partition,
+        _copy_statement(target),
+        laps,
+        stop=stop,
+        doing=f"copying into {target.table}",
+    )
+    found = sieve.sift(first, lambda: _next(rest, laps))
+    failpoint("w.copy_end")
+    _require_all_rows(target, rows=found.rows, sent=blocks.row_count - found.refused)
+    return replace(
+        _receipt(target, partition, rows=found.rows, size=found.bytes, blocked_s=found.blocked_s),
+        rejected=found.rejected,
+        first_reject=found.first_reject,
+    )
 
 
 def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps) -> int:
@@ -128,12 +166,15 @@ def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Pa
         (f"{target.load_id}/{partition.index}",),
     )
     row = connection.execute(
-        sql.SQL("SELECT rows, bytes FROM {} WHERE load_id = %s AND partition = %s").format(
+        sql.SQL("SELECT rows, bytes, rejected FROM {} WHERE load_id = %s AND partition = %s").format(
             sql.Identifier(target.receipts.schema, target.receipts.name)
         ),
         (target.load_id, partition.index),
     ).fetchone()
-    return None if row is None else _receipt(target, partition, rows=row[0], size=row[1], already_loaded=True)
+    if row is None:
+        return None
+    found = _receipt(target, partition, rows=row[0], size=row[1], already_loaded=True)
+    return replace(found, rejected=row[2])
 
 
 def _require_all_rows(target: CopyTarget, *, rows: int, sent: int) -> None:
@@ -150,8 +191,8 @@ def _require_all_rows(target: CopyTarget, *, rows: int, sent: int) -> None:
 def _insert_receipt(connection: PgConnection, target: CopyTarget, receipt: PartitionReceipt, *, worker: int) -> None:
     connection.execute(
         sql.SQL(
-            "INSERT INTO {} (load_id, partition, pipeline, stream, worker, rows, bytes)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            "INSERT INTO {} (load_id, partition, pipeline, stream, worker, rows, bytes, rejected)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
         ).format(sql.Identifier(target.receipts.schema, target.receipts.name)),
         (
             receipt.load_id,
@@ -161,6 +202,7 @@ def _insert_receipt(connection: PgConnection, target: CopyTarget, receipt: Parti
             worker,
             receipt.rows,
             receipt.bytes,
+            receipt.rejected,
         ),
     )
 

@@ -7,11 +7,15 @@ import io
 import re
 from collections.abc import Generator, Iterator, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import ConfigError, DataError, SourceError
 from rapidbyte.ports import Stop
+from rapidbyte.rejects import Reject, text_json
+from rapidbyte.sources.files.aside import Aside
+from rapidbyte.sources.files.infer import first_misfit
 from rapidbyte.sources.files.paths import ByteRange, DataFile, is_tab_separated
 from rapidbyte.sources.files.text import TextBytes, check_encoding, lines_before, never, text_lines
 from rapidbyte.spec import FilesSourceSpec
@@ -126,7 +130,7 @@ class Records:
     `names` are the file's, all of them. A batch has the `wanted` ones, by their places in the file, in that order; it
     calls them c0, c1, ... by the same places. An unquoted null string is NULL, a quoted field never. A row longer than
     a block is read with longer blocks, up to `max_row_bytes`. Raises DataError, with file and line, for a record that
-    is malformed or not in its encoding.
+    is malformed or not in its encoding; with `aside` malformed ones go there, and the columns are binary.
     """
 
     def __init__(
@@ -140,9 +144,11 @@ class Records:
         max_row_bytes: int,
         part: ByteRange | None = None,
         stop: Stop = never,
+        aside: Aside | None = None,
     ) -> None:
         self._file = file
         self._part = part
+        self._aside = aside
         self._dialect = dialect
         self._is_later = part is not None and part.low > 0
         self._header_rows = int(dialect.header and not self._is_later)
@@ -155,6 +161,11 @@ class Records:
         """Rows delivered so far."""
         self.blocked_s = 0.0
         """Seconds spent waiting for the file system so far."""
+
+    @property
+    def is_binary(self) -> bool:
+        """The columns are binary: see `texts_of`."""
+        return self._aside is not None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for block_bytes in self._blocks:
@@ -174,6 +185,7 @@ class Records:
 
         known, waited = self.row_count, self.blocked_s
         last_field: Any = None
+        held: pa.RecordBatch | None = None
         with self._text() as source:
             try:
                 source.allow(BLOCKS_AHEAD)
@@ -182,15 +194,37 @@ class Records:
                     self.blocked_s = waited + source.blocked_s
                     again, known = min(known, batch.num_rows), max(0, known - batch.num_rows)
                     last_field = batch.column(f"c{self._width - 1}").slice(max(0, batch.num_rows - 1))
-                    if batch.num_rows > again:
-                        self.row_count += batch.num_rows - again
-                        yield batch.slice(again).select([f"c{index}" for index in self._wanted])
+                    if batch.num_rows == again:
+                        continue
+                    wanted = batch.slice(again).select([f"c{index}" for index in self._wanted])
+                    ready, held = (wanted, None) if self._aside is None else (held, wanted)
+                    if ready is not None:
+                        self.row_count += ready.num_rows
+                        yield ready
             except pa.ArrowInvalid as error:
                 if "straddl" in str(error):
                     return False
                 raise self._translated(str(error)) from error
-            self._require_closed_quote(last_field.to_pylist() if last_field is not None else [], source.tail)
+            last = self._without_open_end(held, _as_texts(last_field), source.tail)
+        if last is not None:
+            self.row_count += last.num_rows
+            yield last
         return True
+
+    def _without_open_end(self, held: pa.RecordBatch | None, last: list[str | None], tail: bytes) -> Any:
+        """The batch that was held back for the case that its last row goes on to the file's end within quotes."""
+        try:
+            self._require_closed_quote(last, tail)
+        except DataError:
+            if self._aside is None or held is None:
+                raise
+            fields = [_as_texts(values.slice(held.num_rows - 1)) for values in held.columns]
+            text = self._dialect.delimiter.join((field[0] or "") if field else "" for field in fields)
+            message = "a quote is not closed, the file ends within the field"
+            reject = partial(_malformed, self._file.path, message, text_json(text))
+            self._aside.misfit(self.row_count + held.num_rows - 1, reject)
+            return held.slice(0, held.num_rows - 1)
+        return held
 
     def _text(self) -> TextBytes:
         dialect = self._dialect
@@ -219,15 +253,26 @@ class Records:
                 newlines_in_values=True,
                 # To a file of one column an empty line is a row, as it is to PostgreSQL.
                 ignore_empty_lines=self._width > 1,
+                invalid_row_handler=None if self._aside is None else self._set_aside,
             ),
             convert_options=arrow_csv.ConvertOptions(
                 include_columns=[names[index] for index in kept],
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(names, pa.string() if self._aside is None else pa.binary()),
                 null_values=list(dialect.null_strings),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
         )
+
+    def _set_aside(self, row: Any) -> str:
+        """What Arrow calls for a row with too many fields, or too few."""
+        assert self._aside is not None  # noqa: S101 - it is called for no other
+        if row.number is None:
+            return "error"
+        message = f"{row.actual_columns} fields where {row.expected_columns} are due"
+        reject = partial(_malformed, self._file.path, message, text_json(row.text))
+        self._aside.malformed(row.number - 1 - self._header_rows, reject)
+        return "skip"
 
     def line_of(self, row: int) -> int | None:
         """The line, from 1, on which a row (from 0) begins; None where it cannot be found. Reads the file again."""
@@ -309,6 +354,38 @@ class Records:
                 line=line,
                 hint="is the file complete?",
             )
+
+
+def texts_of(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, int]]:
+    """A batch of binary columns as text; and of the rows that are no UTF-8, which are not in it, the column's place."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    bad: dict[int, int] = {}
+    while True:
+        left = [row for row in range(batch.num_rows) if row not in bad] if bad else None
+        kept = batch if left is None else batch.take(pa.array(left, pa.int64()))
+        arrays: list[pa.Array] = []
+        for place, values in enumerate(kept.columns):
+            try:
+                arrays.append(pc.cast(values, pa.string()))
+            except pa.ArrowInvalid:
+                row = first_misfit(lambda some: pc.cast(some, pa.string()), values)
+                bad[row if left is None else left[row]] = place
+                break
+        else:
+            return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names), bad
+
+
+def _malformed(path: str, message: str, row: str, line: int | None) -> Reject:
+    """A record that has not the fields that are due."""
+    return Reject(code="row_malformed", message=message, sqlstate="22P04", file=path, line=line, row=row, form="text")
+
+
+def _as_texts(values: Any) -> list[str | None]:
+    """The texts of an array of strings, or of binary values; nothing for None."""
+    found: list[Any] = [] if values is None else values.to_pylist()
+    return [each.decode(errors="replace") if isinstance(each, bytes) else each for each in found]
 
 
 def _block_sizes(first: int, longest: int) -> tuple[int, ...]:

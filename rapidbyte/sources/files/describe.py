@@ -65,10 +65,12 @@ def describe_stream(
             raise ConfigError("the stream's files are of different formats", code="formats_mixed", hint="set `format`")
         compression_of(file, file_format)
     if file_format == "csv":
-        return _described(spec, stream, files, _csv(spec, stream, files, max_row_bytes), max_row_bytes)
-    if file_format == "ndjson":
-        return _described(spec, stream, files, describe_json(spec, stream, files, max_row_bytes), max_row_bytes)
-    return _described(spec, stream, files, _parquet(stream, files, file_format), max_row_bytes)
+        contents = _csv(spec, stream, files, max_row_bytes)
+    elif file_format == "ndjson":
+        contents = describe_json(spec, stream, files, max_row_bytes)
+    else:
+        contents = _parquet(stream, files, file_format)
+    return _described(spec, stream, files, contents, max_row_bytes)
 
 
 def _described(
@@ -110,6 +112,7 @@ def _described(
         where=stream.where,
         block_bytes=BLOCK_BYTES,
         max_row_bytes=max_row_bytes,
+        sets_aside=spec.sets_aside,
     )
     return Described(shape=shape, task=task, groups=contents.groups)
 
@@ -136,10 +139,10 @@ def _csv(spec: FilesSourceSpec, stream: StreamSpec, files: tuple[DataFile, ...],
         require_same_names(files[0], names, file, read_header(file, dialect))
     notation = Notation(decimal_comma=spec.decimal_comma, date_formats=check_formats(spec.date_formats))
     declared = declared_types(stream, names, notation)
-    sample = take_sample(files, dialect, names, max_row_bytes)
+    sample = take_sample(files, dialect, names, max_row_bytes, sets_aside=spec.sets_aside)
     inferred: dict[str, Reading] = {}
     if stream.infers_fully and not sample.is_whole:
-        inferred = infer_from_all(files, dialect, names, max_row_bytes, notation)
+        inferred = infer_from_all(files, dialect, names, max_row_bytes, notation, sets_aside=spec.sets_aside)
     readings = {
         name: declared.get(name) or inferred.get(name) or infer(sample.texts[name], sample.phrase, notation)
         for name in names

@@ -49,7 +49,7 @@ class _Key:
         if kind not in self._inferences:
             self._inferences[kind] = Inference(among=_AMONG[kind])
         texts = [plain_number(text) if kind == "number" and text is not None else text for _, text in values]
-        self._inferences[kind].add(pa.array(texts, pa.string()))
+        self._inferences[kind].add(pa.array([_storable(text) for text in texts], pa.string()))
 
     def settled(self, rows: str) -> tuple[JsonKind, Reading]:
         """What its values are, and the type that gives every one of them back."""
@@ -77,7 +77,7 @@ def describe_json(
     import pyarrow as pa
 
     encoding = check_encoding(spec.encoding or "utf-8")
-    keys, count, is_whole = _looked_at(stream, files, encoding, max_row_bytes)
+    keys, count, is_whole = _looked_at(stream, files, encoding, max_row_bytes, lenient=spec.sets_aside)
     if not count or not keys:
         raise SourceError(f"{files[0].path} holds no row", code="file_empty")
     for name in keys:
@@ -104,13 +104,18 @@ def describe_json(
     )
 
 
+def _storable(text: str | None) -> str | None:
+    """Half of a surrogate pair is refused where the row is read; for its column's type it is any character."""
+    return text if text is None or text.isascii() else text.encode(errors="replace").decode()
+
+
 def _kind(found: JsonKind, declared: Reading | None) -> JsonKind:
     """A declared json takes whatever there is, as JSON."""
     return "any" if declared is not None and declared.type.name in ("json", "jsonb") else found
 
 
 def _looked_at(
-    stream: StreamSpec, files: tuple[DataFile, ...], encoding: str, max_row_bytes: int
+    stream: StreamSpec, files: tuple[DataFile, ...], encoding: str, max_row_bytes: int, *, lenient: bool
 ) -> tuple[dict[str, _Key], int, bool]:
     """The keys in the order in which they come, how many rows they were found in, and whether these are all."""
     chosen = files if stream.infers_fully else files[:: -(-len(files) // SAMPLED_FILES)]
@@ -121,7 +126,7 @@ def _looked_at(
         records = JsonRecords(file, plan, block_bytes=BLOCK_BYTES, max_row_bytes=max_row_bytes)
         left = SAMPLE_BYTES // SMALLER_SAMPLE // len(chosen)
         for lines in records.blocks():
-            rows = [row for _, row in records.rows(lines)]
+            rows = [row for _, row in records.rows(lines, lenient=lenient)]
             _add(keys, rows)
             count += len(rows)
             left -= len(lines.data)

@@ -6,10 +6,13 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import DataError
 from rapidbyte.ports import Stop
+from rapidbyte.rejects import Reject, text_json
+from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.infer import converter, first_misfit
 from rapidbyte.sources.files.ndjson import (
     JsonColumn,
@@ -54,8 +57,11 @@ class JsonRecords:
         max_row_bytes: int,
         part: ByteRange | None = None,
         stop: Stop = never,
+        aside: Aside | None = None,
     ) -> None:
         self._file = file
+        self._aside = aside
+        self._records_before = 0
         self._plan = plan
         self._block_bytes = block_bytes
         self._max_row_bytes = max_row_bytes
@@ -69,6 +75,11 @@ class JsonRecords:
         fast = Fast.of(self._plan)
         for lines in self.blocks():
             batch = fast.read(lines.data) if fast is not None else None
+            if batch is None and self._aside is not None:
+                yield self._sifted(lines, self._aside)
+                continue
+            if batch is not None:
+                self._records_before += batch.num_rows
             yield self._typed(lines) if batch is None else batch
 
     def blocks(self) -> Iterator[Lines]:
@@ -104,16 +115,22 @@ class JsonRecords:
                 if line.strip():
                     yield number
 
-    def rows(self, lines: Lines) -> Iterator[tuple[int, Mapping[str, tuple[JsonKind | None, str | None]]]]:
-        """(number of the line, members) of each row among these lines. Raises DataError."""
+    def rows(
+        self, lines: Lines, *, lenient: bool = False
+    ) -> Iterator[tuple[int, Mapping[str, tuple[JsonKind | None, str | None]]]]:
+        """(number of the line, members) of each row among these lines. Raises DataError, or passes over what is bad."""
         for number, raw in enumerate(lines.data.split(b"\n"), lines.first):
             if not raw.strip():
                 continue
             try:
                 yield number, members(raw.decode(), flatten=self._plan.flatten)
             except Malformed as error:
+                if lenient:
+                    continue
                 raise self._error(number, f"{error}", code="row_malformed", sqlstate="22P02") from None
             except UnicodeDecodeError:
+                if lenient:
+                    continue
                 raise self._error(
                     number,
                     f"the text is not {self._plan.encoding}",
@@ -138,6 +155,40 @@ class JsonRecords:
             self._values(*each, numbers) for each in zip(self._plan.columns, self._converters, texts, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in self._plan.columns])
+
+    def _sifted(self, lines: Lines, aside: Aside) -> pa.RecordBatch:
+        """These lines, read one by one; those that cannot be are set aside."""
+        import pyarrow as pa
+
+        raws = [raw for raw in lines.data.split(b"\n") if raw.strip()]
+        rows: list[tuple[int, bytes, list[str | None]]] = []
+        for record, raw in enumerate(raws, self._records_before):
+            try:
+                rows.append((record, raw, self._texts_of(raw)))
+            except DataError as error:
+                aside.malformed(record, partial(_rejected, self._file, error, raw))
+        self._records_before += len(raws)
+        while True:
+            arrays: list[pa.Array] = []
+            for place, (column, convert) in enumerate(zip(self._plan.columns, self._converters, strict=True)):
+                made = pa.array([texts[place] for _, _, texts in rows], pa.string())
+                try:
+                    arrays.append(convert(made))
+                except pa.ArrowInvalid:
+                    record, raw, _ = rows.pop(first_misfit(convert, made))
+                    error = self._misfit(0, column, "")
+                    aside.malformed(record, partial(_rejected, self._file, error, raw))
+                    break
+            else:
+                return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in self._plan.columns])
+
+    def _texts_of(self, raw: bytes) -> list[str | None]:
+        """The values of one line, as texts. Raises DataError."""
+        (found,) = self.rows(Lines(data=raw, first=0))
+        _, row = found
+        if self._plan.is_closed and not self._plan.known.issuperset(row):
+            raise self._unknown(0, row)
+        return [self._text(0, column, row) for column in self._plan.columns]
 
     def _text(
         self, number: int, column: JsonColumn, row: Mapping[str, tuple[JsonKind | None, str | None]]
@@ -195,5 +246,21 @@ class JsonRecords:
         )
 
     def _error(self, line: int, message: str, **where: Any) -> DataError:
+        if self._aside is not None and line == 0:
+            return DataError(message, **where)
         place = line + lines_before(self._file, self._plan.encoding, self._part)
         return DataError(f"{self._file.path}, line {place}: {message}", line=place, **where)
+
+
+def _rejected(file: DataFile, error: DataError, raw: bytes, line: int | None) -> Reject:
+    """A line that cannot be loaded."""
+    return Reject(
+        code=error.code,
+        message=error.message,
+        sqlstate=error.context.sqlstate,
+        column=error.context.column,
+        file=file.path,
+        line=line,
+        row=text_json(raw.decode(errors="surrogateescape")),
+        form="text",
+    )

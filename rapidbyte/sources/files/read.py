@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +15,12 @@ from rapidbyte.errors import CancelledError, DataError, InternalError, SourceErr
 from rapidbyte.metrics import ReadTimes
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.ports import Block, Place, Stop, never
+from rapidbyte.rejects import Reject, columns_json
 from rapidbyte.sources.files import arrow_ipc
 from rapidbyte.sources.files.arrow_ipc import Batches
+from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
-from rapidbyte.sources.files.delimited import Dialect, Records, read_header
+from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
 from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_misfit
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
 from rapidbyte.sources.files.ndjson_records import JsonRecords
@@ -71,6 +73,8 @@ class FileTask:
     where: str | None
     block_bytes: int
     max_row_bytes: int
+    sets_aside: bool = False
+    """Rows of CSV and NDJSON that cannot be parsed do not end the load."""
 
     @property
     def is_text(self) -> bool:
@@ -96,6 +100,8 @@ class FileBlocks:
         stop: Stop,
         block_bytes: int,
         place: Callable[[int], Place],
+        aside: Aside | None = None,
+        lines: Callable[[Sequence[int]], dict[int, int]] = lambda _: {},
     ) -> None:
         self._batches = batches
         self._place = place
@@ -105,16 +111,27 @@ class FileBlocks:
         self._seconds = 0.0
         self._rows = 0
         self._is_complete = False
+        self._aside = aside
+        self._lines = lines
 
     def __iter__(self) -> Iterator[Block]:
         while (batch := self._timed()) is not None:
+            if self._aside is not None and self._aside.is_full:
+                yield self._rejects()
             for piece in pieces(batch, self._block_bytes):
                 if self._stop():
                     raise CancelledError("reading was stopped", code="stopped")
                 origin = partial(_shifted, self._place, self._rows)
                 self._rows += piece.num_rows
                 yield Block(data=piece, rows=piece.num_rows, size=piece.nbytes, origin=origin)
+        if self._aside is not None:
+            yield self._rejects()
         self._is_complete = True
+
+    def _rejects(self) -> Block:
+        """What was set aside, as a block without rows."""
+        found = () if self._aside is None else self._aside.take(self._lines)
+        return Block(data=b"", rows=0, size=sum(len(reject.row) for reject in found), rejects=found)
 
     def _timed(self) -> pa.RecordBatch | None:
         started = time.monotonic()
@@ -158,8 +175,14 @@ def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int
     file = next((file for file in task.files if file.path == part.path), None)
     if file is None:
         raise InternalError(f"partition {partition.index} is of a file of another stream", code="partition_kind")
-    with open_batches(task, file, part, stop) as (batches, rows):
-        yield FileBlocks(batches, rows, stop, task.block_bytes, partial(place_of, task, file, part))
+    aside = Aside() if task.sets_aside and task.is_text else None
+    with open_batches(task, file, part, stop, aside) as (batches, rows):
+        if aside is None:
+            yield FileBlocks(batches, rows, stop, task.block_bytes, partial(place_of, task, file, part))
+            return
+        place = Places(task, file, part, aside).place_of
+        lines = partial(record_lines, task, file, part)
+        yield FileBlocks(batches, rows, stop, task.block_bytes, place, aside, lines)
 
 
 def _shifted(place: Callable[[int], Place], first: int, row: int) -> Place:
@@ -184,9 +207,56 @@ def place_of(task: FileTask, file: DataFile, part: FileRange, row: int) -> Place
     return Place(file=file.path, line=next(itertools.islice(filled, row, None), None))
 
 
+def record_starts(task: FileTask, file: DataFile, part: FileRange) -> Iterator[tuple[int, int]]:
+    """(record, line on which it begins) of a part of a text file, in order. Reads it again."""
+    span = None if part.low_byte is None else ByteRange(low=part.low_byte, high=part.high_byte)
+    if task.dialect is not None:
+        return enumerate(_records(task, file, task.dialect, span, never).all_lines())
+    lines = enumerate(text_lines(file, task.encoding, span), lines_before(file, task.encoding, span) + 1)
+    return enumerate(number for number, line in lines if line.strip())
+
+
+def record_lines(task: FileTask, file: DataFile, part: FileRange, records: Sequence[int]) -> dict[int, int]:
+    """The lines of some records, in one reading."""
+    wanted, found = set(records), dict[int, int]()
+    for record, line in record_starts(task, file, part):
+        if record in wanted:
+            found[record] = line
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+class Places:
+    """Where delivered rows stand, asked for in ascending order: one reading for all of them. Used by one thread."""
+
+    def __init__(self, task: FileTask, file: DataFile, part: FileRange, aside: Aside) -> None:
+        self._task = task
+        self._file = file
+        self._part = part
+        self._aside = aside
+        self._starts: Iterator[tuple[int, int]] = iter(())
+        self._latest = (-1, 0)
+        self._begun = False
+
+    def place_of(self, row: int) -> Place:
+        """As `place_of`, of rows that are counted without those that were set aside."""
+        if self._task.where is not None:
+            return Place(file=self._file.path)
+        wanted = self._aside.record_of(row)
+        if not self._begun or wanted < self._latest[0]:
+            self._starts, self._begun, self._latest = record_starts(self._task, self._file, self._part), True, (-1, 0)
+        while self._latest[0] < wanted:
+            following = next(self._starts, None)
+            if following is None:
+                return Place(file=self._file.path)
+            self._latest = following
+        return Place(file=self._file.path, line=self._latest[1])
+
+
 @contextmanager
 def open_batches(
-    task: FileTask, file: DataFile, part: FileRange, stop: Stop
+    task: FileTask, file: DataFile, part: FileRange, stop: Stop, aside: Aside | None = None
 ) -> Generator[tuple[Iterator[pa.RecordBatch], Rows]]:
     """The wanted columns of the rows that meet the condition, in batches, and what reads them from the file.
 
@@ -194,13 +264,14 @@ def open_batches(
     """
     require_unchanged(file)
     with open_sandbox() as sandbox:
-        rows, typed = _opened(task, file, part, sandbox, stop)
-        with closing(typed), closing(_selected(task, file, _labelled(task, file, rows, typed), sandbox)) as batches:
+        rows, typed = _opened(task, file, part, sandbox, stop, aside)
+        labelled = _labelled(task, file, rows, typed, aside)
+        with closing(typed), closing(_selected(task, file, labelled, sandbox)) as batches:
             yield batches, rows
 
 
 def _opened(
-    task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox, stop: Stop
+    task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox, stop: Stop, aside: Aside | None
 ) -> tuple[Rows, Generator[pa.RecordBatch]]:
     """What reads this part of the file, and its batches."""
     if not task.is_text:
@@ -214,10 +285,12 @@ def _opened(
             max_row_bytes=task.max_row_bytes,
             part=span,
             stop=stop,
+            aside=aside,
         )
         return found, (batch for batch in found)
-    records = _records(task, file, task.dialect, span, stop)
-    return records, _typed_records(task, file, records)
+    records = _records(task, file, task.dialect, span, stop, aside)
+    typed = _typed_records(task, file, records) if aside is None else _sifted_records(task, file, records, aside)
+    return records, typed
 
 
 def json_plan(task: FileTask) -> JsonPlan:
@@ -236,7 +309,7 @@ def json_plan(task: FileTask) -> JsonPlan:
 
 
 def _labelled(
-    task: FileTask, file: DataFile, rows: Rows, batches: Iterator[pa.RecordBatch]
+    task: FileTask, file: DataFile, rows: Rows, batches: Iterator[pa.RecordBatch], aside: Aside | None
 ) -> Iterator[pa.RecordBatch]:
     """The batches, with the columns that say where their rows come from."""
     if not task.metadata:
@@ -248,15 +321,15 @@ def _labelled(
         loaded_at=task.loaded_at,
         run_id=task.run_id,
     )
-    with closing(_lines_of(rows)) as lines:
+    with closing(_lines_of(rows, aside)) as lines:
         for batch in batches:
             yield known.added(batch, lines)
 
 
-def _lines_of(rows: Rows) -> Generator[int]:
+def _lines_of(rows: Rows, aside: Aside | None) -> Generator[int]:
     """The line of each row; opens the file when the first is asked for. None where there are no lines."""
     if isinstance(rows, Records | JsonRecords):
-        yield from rows.all_lines()
+        yield from rows.all_lines() if aside is None else aside.kept(rows.all_lines())
 
 
 def _selected(
@@ -268,7 +341,14 @@ def _selected(
     require_unchanged(file)
 
 
-def _records(task: FileTask, file: DataFile, dialect: Dialect, part: ByteRange | None, stop: Stop) -> Records:
+def _records(
+    task: FileTask,
+    file: DataFile,
+    dialect: Dialect,
+    part: ByteRange | None,
+    stop: Stop,
+    aside: Aside | None = None,
+) -> Records:
     names = read_header(file, dialect)
     if sorted(names) != sorted(column.name for column in task.columns):
         raise SourceError(f"{file.path} has other columns than before", code="file_changed")
@@ -281,6 +361,74 @@ def _records(task: FileTask, file: DataFile, dialect: Dialect, part: ByteRange |
         max_row_bytes=task.max_row_bytes,
         part=part,
         stop=stop,
+        aside=aside,
+    )
+
+
+def _sifted_records(task: FileTask, file: DataFile, records: Records, aside: Aside) -> Generator[pa.RecordBatch]:
+    """As `_typed_records`; rows with a value that does not fit, or is no text, are set aside."""
+    import pyarrow as pa
+
+    columns = task.needed
+    readings = [column.reading for column in columns if column.reading is not None]
+    converters = [converter(reading) for reading in readings]
+    names = [column.name for column in columns]
+    for raw in records:
+        before = records.row_count - raw.num_rows
+        texts, undecoded = texts_of(raw)
+        for row, place in undecoded.items():
+            aside.misfit(before + row, partial(_undecoded, task, file, names[place], _raw_texts(names, raw, row)))
+        rows = [row for row in range(raw.num_rows) if row not in undecoded]
+        while True:
+            arrays: list[pa.Array] = []
+            for name, reading, convert, values in zip(names, readings, converters, texts.columns, strict=True):
+                try:
+                    arrays.append(convert(values))
+                except pa.ArrowInvalid:
+                    bad = first_misfit(convert, values)
+                    values_of = {each: column[bad].as_py() for each, column in zip(names, texts.columns, strict=True)}
+                    aside.misfit(before + rows[bad], partial(_misfitting, file, name, reading, values_of))
+                    del rows[bad]
+                    kept = [place for place in range(texts.num_rows) if place != bad]
+                    texts = texts.take(pa.array(kept, pa.int64()))
+                    break
+            else:
+                break
+        yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _raw_texts(names: list[str], batch: pa.RecordBatch, row: int) -> dict[str, str | None]:
+    found = zip(names, (values[row].as_py() for values in batch.columns), strict=True)
+    return {name: None if value is None else value.decode(errors="surrogateescape") for name, value in found}
+
+
+def _undecoded(task: FileTask, file: DataFile, column: str, values: dict[str, str | None], line: int | None) -> Reject:
+    encoding = task.encoding if task.dialect is None else task.dialect.encoding
+    return Reject(
+        code="encoding_invalid",
+        message=f"the text is not {encoding}",
+        sqlstate="22021",
+        column=column,
+        file=file.path,
+        line=line,
+        row=columns_json(values),
+        form="source",
+    )
+
+
+def _misfitting(
+    file: DataFile, column: str, reading: Reading, values: dict[str, str | None], line: int | None
+) -> Reject:
+    found = "was declared" if reading.check == "declared" else "was inferred from the first rows"
+    return Reject(
+        code="value_misfit",
+        message=f"the value is not exactly a {reading.type.name}, which {found}",
+        sqlstate="22P02",
+        column=column,
+        file=file.path,
+        line=line,
+        row=columns_json(values),
+        form="source",
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.contents import BLOCK_BYTES, SAMPLE_BYTES, SAMPLED_FILES
-from rapidbyte.sources.files.delimited import Dialect, Records, read_header
+from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
 from rapidbyte.sources.files.infer import Notation, Reading
 from rapidbyte.sources.files.inference import Inference
 from rapidbyte.sources.files.paths import DataFile, compression_of
@@ -82,7 +83,14 @@ def reasons_of(readings: dict[str, Reading], sample: Sample, *, shows_values: bo
     return reasons
 
 
-def take_sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...], max_row_bytes: int) -> Sample:
+def take_sample(
+    files: tuple[DataFile, ...],
+    dialect: Dialect,
+    names: tuple[str, ...],
+    max_row_bytes: int,
+    *,
+    sets_aside: bool = False,
+) -> Sample:
     """The first rows of some of the files, as text."""
     import pyarrow as pa
 
@@ -93,7 +101,15 @@ def take_sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str,
     for file in chosen:
         everything = tuple(range(len(names)))
         own = read_header(file, dialect) if dialect.header else names
-        records = Records(file, dialect, own, everything, block_bytes=BLOCK_BYTES, max_row_bytes=max_row_bytes)
+        records = Records(
+            file,
+            dialect,
+            own,
+            everything,
+            block_bytes=BLOCK_BYTES,
+            max_row_bytes=max_row_bytes,
+            aside=Aside() if sets_aside else None,
+        )
         is_whole &= _take(records, [own.index(name) for name in names], batches, SAMPLE_BYTES // len(chosen))
         parts.append((file, records, sum(batch.num_rows for batch in batches) - sum(count for _, _, count in parts)))
     texts = {
@@ -107,7 +123,8 @@ def take_sample(files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str,
 
 def _take(records: Records, order: list[int], batches: list[pa.RecordBatch], size: int) -> bool:
     """Adds batches, their columns in this order, until they have `size` bytes. True when these are all."""
-    for batch in records:
+    for found in records:
+        batch = texts_of(found)[0] if records.is_binary else found
         batches.append(batch.select(order))
         size -= batch.nbytes
         if size <= 0:
@@ -116,7 +133,13 @@ def _take(records: Records, order: list[int], batches: list[pa.RecordBatch], siz
 
 
 def infer_from_all(
-    files: tuple[DataFile, ...], dialect: Dialect, names: tuple[str, ...], max_row_bytes: int, notation: Notation
+    files: tuple[DataFile, ...],
+    dialect: Dialect,
+    names: tuple[str, ...],
+    max_row_bytes: int,
+    notation: Notation,
+    *,
+    sets_aside: bool = False,
 ) -> dict[str, Reading]:
     """Each column's type, from every row of every file; in bounded memory."""
     inferences = {name: Inference(notation=notation) for name in names}
@@ -124,8 +147,17 @@ def infer_from_all(
     for file in files:
         own = read_header(file, dialect) if dialect.header else names
         everything = tuple(range(len(names)))
-        records = Records(file, dialect, own, everything, block_bytes=BLOCK_BYTES, max_row_bytes=max_row_bytes)
-        for batch in records:
+        records = Records(
+            file,
+            dialect,
+            own,
+            everything,
+            block_bytes=BLOCK_BYTES,
+            max_row_bytes=max_row_bytes,
+            aside=Aside() if sets_aside else None,
+        )
+        for found in records:
+            batch = texts_of(found)[0] if records.is_binary else found
             for name, texts in zip(own, batch.columns, strict=True):
                 inferences[name].add(texts)
         parts.append((file, records, records.row_count))

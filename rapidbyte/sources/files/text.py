@@ -219,7 +219,7 @@ def text_lines(file: DataFile, encoding: str, part: ByteRange | None = None, sto
 
 
 def lines_before(file: DataFile, encoding: str, part: ByteRange | None) -> int:
-    """How many lines of the file lie before a part. Reads them."""
+    """How many lines of the file lie before a part. Reads them, and counts their ends: LF, CR LF and CR."""
     if part is None or not part.low:
         return 0
     count = 0

@@ -1,0 +1,98 @@
+"""What `rejects` prints, as text and as JSON documents. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from rapidbyte.report.escape import shown
+from rapidbyte.report.summary import count
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rapidbyte.destinations.postgres.replay import Replayed, StoredReject
+
+
+def rejects_document(rejects: Sequence[StoredReject], pipeline: str, *, shows_rows: bool) -> dict[str, Any]:
+    """What `rapidbyte rejects list` and `show` print with `--output json`; the first that was set aside first."""
+    return {
+        "schema_version": 1,
+        "pipeline": pipeline,
+        "rejects": [_document(each, shows_rows=shows_rows) for each in rejects],
+    }
+
+
+def _document(reject: StoredReject, *, shows_rows: bool) -> dict[str, Any]:
+    return {
+        "id": reject.reject_id,
+        "stream": reject.stream,
+        "run_id": reject.run_id,
+        "load_id": reject.load_id,
+        "partition": reject.partition,
+        "file": reject.file,
+        "line": reject.line,
+        "column": reject.column,
+        "code": reject.code,
+        "sqlstate": reject.sqlstate,
+        "message": reject.message,
+        "form": reject.form,
+        "state": reject.state,
+        "target": str(reject.target),
+        "rejected_at": _moment(reject.rejected_at),
+        "replayed_at": None if reject.replayed_at is None else _moment(reject.replayed_at),
+        **({"row": reject.row} if shows_rows else {}),
+    }
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool) -> str:
+    """One line a row, and its values below it where they are to be shown."""
+    if not rejects:
+        return "no row of this pipeline is set aside\n"
+    lines: list[str] = []
+    for reject in rejects:
+        place = shown(reject.file) if reject.file is not None else "a row"
+        place += f", line {reject.line}" if reject.line is not None else ""
+        column = f", column {shown(reject.column)}" if reject.column is not None else ""
+        state = f" [{reject.sqlstate}]" if reject.sqlstate is not None else ""
+        lines.append(
+            f"{reject.reject_id:>6}  {reject.state:<10}  {shown(reject.stream)}: {place}{column}:"
+            f" {shown(reject.message)}{state}"
+        )
+        if shows_rows:
+            lines.append(f"        {json.dumps(reject.row)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def replay_document(done: Sequence[Replayed], pipeline: str) -> dict[str, Any]:
+    """What `rapidbyte rejects replay --output json` prints."""
+    counts = Counter(each.outcome for each in done)
+    return {
+        "schema_version": 1,
+        "pipeline": pipeline,
+        "loaded": counts["loaded"],
+        "refused": counts["refused"],
+        "left": counts["left"],
+        "rows": [
+            {"id": each.reject_id, "stream": each.stream, "outcome": each.outcome, "reason": each.reason}
+            for each in done
+        ],
+    }
+
+
+def replay_text(done: Sequence[Replayed]) -> str:
+    """The rows that were not loaded, and how many were."""
+    lines = [
+        f"{each.reject_id:>6}  {each.outcome:<8}  {shown(each.stream)}: {shown(each.reason or '')}"
+        for each in done
+        if each.outcome != "loaded"
+    ]
+    lines.append(f"{count(sum(each.outcome == 'loaded' for each in done))} of {count(len(done))} rows loaded")
+    return "".join(f"{line}\n" for line in lines)
