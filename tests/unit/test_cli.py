@@ -87,6 +87,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         "verify",
         "runs",
         "state",
+        "rejects",
         "gc",
         "report",
         "init",
