@@ -14,7 +14,8 @@ from rapidbyte import wiring
 from rapidbyte.cli.rejects import keys_of
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.result import RunResult
-from rapidbyte.spec import PipelineSpec, Rule, StreamSpec, ValidateTransform
+from rapidbyte.spec import PipelineSpec, Rule, StreamSpec, ValidateTransform, WorkerLogin
+from tests.postgres.leading import lead
 from tests.postgres.loading import loaded, pipeline, refused
 
 Connect = Callable[..., psycopg.Connection]
@@ -49,7 +50,7 @@ def rejects(dsn: str, columns: str = "line, column_name, sqlstate, code") -> lis
 
 
 def orders(source: str | Path, destination: str, policy: RejectPolicy, **settings: Any) -> PipelineSpec:
-    stream = StreamSpec(name="orders", allow_lossy=("amount",), **settings.pop("stream", {}))
+    stream = StreamSpec(name="orders", **{"allow_lossy": ("amount",), **settings.pop("stream", {})})
     return pipeline(source, destination, stream, **{"write_mode": "append", "rejects": policy, **settings})
 
 
@@ -239,6 +240,50 @@ def test_keys_that_repeat_in_an_upsert_are_set_aside(source_db: str, destination
         rejects=few,
     )
     refused(spec, 5, "too_many_rejects")
+
+
+def test_rows_that_keys_of_the_target_refuse_are_set_aside(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """Unique among themselves and with the target's rows, and foreign keys, in an append (B14)."""
+    connect(source_db).execute(
+        "CREATE TABLE orders (id int, code text, customer int);"
+        "INSERT INTO orders VALUES (1, 'a', 1), (2, 'b', 1), (3, 'b', 1), (4, 'd', 9), (5, 'e', NULL), (6, NULL, 1),"
+        " (7, NULL, 1)"
+    )
+    connect(destination_db).execute(
+        "CREATE SCHEMA raw; CREATE TABLE raw.customers (id int PRIMARY KEY); INSERT INTO raw.customers VALUES (1);"
+        "CREATE TABLE raw.orders (id int PRIMARY KEY, code text UNIQUE, customer int REFERENCES raw.customers);"
+        "INSERT INTO raw.orders VALUES (1, 'z', 1)"
+    )
+    assert totals(loaded(orders(source_db, destination_db, DLQ, stream={"allow_lossy": ()}))) == (7, 4, 3)
+    assert rows_of(destination_db, "SELECT id FROM raw.orders ORDER BY 1") == [(1,), (2,), (5,), (6,), (7,)]
+    found = rejects(destination_db, "row_data->>'id', sqlstate, code, message, partition")
+    assert sorted(found) == [
+        ("1", "23505", "key_duplicate", "the target has this id (orders_pkey)", None),
+        ("3", "23505", "key_duplicate", "another row has this code (orders_code_key)", None),
+        ("4", "23503", "key_missing", "raw.customers has no such customer (orders_customer_fkey)", None),
+    ]
+
+
+def test_a_worker_that_sets_rows_aside_may_insert_them_and_no_more(
+    destination_db: str, make_role: Callable[..., str]
+) -> None:
+    """Granted with `dlq` alone: it may neither look at them nor change them."""
+    worker = make_role()
+    run_sql(
+        destination_db, "CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, at timestamptz); CREATE SCHEMA raw"
+    )
+    for policy, may in ((DLQ, True), (SKIP, False)):
+        with lead(destination_db, "t", worker=WorkerLogin(user=worker), rejects=policy) as load:
+            contract = load.prepare()
+            assert (contract.copy.rejects is not None and contract.copy.rejects.table is not None) == may
+            rights = rows_of(
+                destination_db,
+                "SELECT string_agg(p, ',' ORDER BY p) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE',"
+                f" 'TRUNCATE']) p WHERE has_table_privilege('{worker}', '_rapidbyte.rejects', p)",
+            )
+            assert rights == [("INSERT" if may else None,)]
 
 
 def test_rows_are_replayed_once_when_their_cause_is_gone(shop: tuple[str, str]) -> None:

@@ -20,7 +20,7 @@ from functools import partial
 import psycopg
 
 from rapidbyte.contract import LoadReceipts, WriteContract
-from rapidbyte.destinations.postgres import ddl, loads, locks, merge, workers
+from rapidbyte.destinations.postgres import conflicts, ddl, loads, locks, merge, workers
 from rapidbyte.destinations.postgres.guards import (
     compare_checksum,
     require_complete,
@@ -93,8 +93,10 @@ def publish(
     behind = sequences_behind(connection, contract, facts, stage)
     statistics.settle(stage)
     settled = merge.settle_keys(connection, contract, stage, row_count, target_exists=facts.exists)
-    row_count = settled.rows
-    require_few_rejects(contract, receipts, settled.rejected)
+    refused = conflicts.set_aside(connection, contract, facts, stage, together=together is not None)
+    rejected = settled.rejected + refused
+    row_count = settled.rows - refused
+    require_few_rejects(contract, receipts, rejected)
     applied = _apply(connection, contract, facts, stage, row_count, patience_s, together)
     failpoint("pub.inserted")
     if together is None:
@@ -109,7 +111,7 @@ def publish(
         rows=row_count,
         warnings=(*settled.warnings, *applied.warnings, *behind),
         checksum=digest,
-        rejected=settled.rejected,
+        rejected=rejected,
     )
 
 
