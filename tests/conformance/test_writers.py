@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from rapidbyte.contract import CopyTarget
+from rapidbyte.contract import CopyTarget, RejectTarget
 from rapidbyte.destinations.postgres import ledger
 from rapidbyte.destinations.postgres.writer import write_partition
 from rapidbyte.errors import CancelledError, ContractError, DataError, DestinationError, SourceError
@@ -19,6 +19,7 @@ from rapidbyte.partition import Partition, Whole
 from rapidbyte.pg.session import OWN_SQL
 from rapidbyte.pg.types import built_in
 from rapidbyte.ports import Block, WritePartition
+from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import Connection
 from tests.fakes import copy_target
 from tests.fakes import write as write_nowhere
@@ -284,3 +285,45 @@ def test_a_role_that_is_read_only_by_default_and_impatient_still_writes(
     admin.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")  # type: ignore[arg-type]
     receipt = postgres.write(postgres.target, part(), three(), worker=0, stop=lambda: False)
     assert receipt.rows == 3
+
+
+def rejecting(bench: Bench, *, max_rows: int = 10) -> CopyTarget:
+    """The same target, where bad rows are stored; its stage takes no 2."""
+    rejects = RejectTarget(policy=RejectPolicy(action="dlq", max_rows=max_rows), run_id="run-1", table=ledger.REJECTS)
+    return replace(bench.target, wire="text-relay", rejects=rejects)
+
+
+@pytest.fixture
+def refusing(postgres: Bench, destination_db: str, connect: Callable[..., psycopg.Connection]) -> Bench:
+    """A stage that refuses every second value."""
+    connect(destination_db).execute("ALTER TABLE raw.stage ADD CHECK (id % 2 = 1)")
+    return postgres
+
+
+def test_bad_rows_are_in_the_partitions_transaction(
+    refusing: Bench, destination_db: str, connect: Callable[..., psycopg.Connection]
+) -> None:
+    """Set aside once, counted in the receipt, though the partition is written again (B14)."""
+    for _ in range(2):
+        blocks = Blocks([b"1\n", b"2\n", b"3\n", b"4\n", b"nine\n"], 5)
+        receipt = refusing.write(rejecting(refusing), part(), blocks, worker=0, stop=lambda: False)
+        assert (receipt.rows, receipt.rejected) == (2, 3)
+    assert refusing.rows is not None
+    assert refusing.rows() == [1, 3]
+    found = connect(destination_db).execute(
+        "SELECT partition, sqlstate, row_data->>'id' FROM _rapidbyte.rejects ORDER BY reject_id"
+    )
+    assert found.fetchall() == [(0, "23514", "2"), (0, "23514", "4"), (0, "22P02", "nine")]
+
+
+def test_too_many_bad_rows_leave_nothing(
+    refusing: Bench, destination_db: str, connect: Callable[..., psycopg.Connection]
+) -> None:
+    """Neither rows nor receipt nor what was set aside."""
+    blocks = Blocks([b"1\n", b"2\n", b"4\n"], 3)
+    with pytest.raises(DataError, match="max_rejects: 1"):
+        refusing.write(rejecting(refusing, max_rows=1), part(), blocks, worker=0, stop=lambda: False)
+    assert refusing.rows is not None
+    assert refusing.receipts is not None
+    assert (refusing.rows(), refusing.receipts()) == ([], [])
+    assert connect(destination_db).execute("SELECT count(*) FROM _rapidbyte.rejects").fetchall() == [(0,)]

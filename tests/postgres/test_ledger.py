@@ -99,7 +99,7 @@ def test_a_ledger_of_version_1_is_migrated_by_one_of_two_leaders_at_once(
     for thread in threads:
         thread.join()
     assert failures == []
-    assert rows_of(destination_db, "SELECT version FROM _rapidbyte.ledger ORDER BY 1") == [(1,), (3,)]
+    assert rows_of(destination_db, "SELECT version FROM _rapidbyte.ledger ORDER BY 1") == [(1,), (ledger.VERSION,)]
     assert rows_of(destination_db, "SELECT load_id, state, row_count, fence FROM _rapidbyte.loads ORDER BY 1") == [
         ("a", "published", 7, 0),
         ("b", "prepared", None, 0),

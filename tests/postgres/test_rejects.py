@@ -171,6 +171,17 @@ def test_the_servers_refusals_of_csv_have_their_lines_too(
     ]
 
 
+def test_a_text_that_the_server_would_change_is_a_bad_row(
+    destination_db: str, tmp_path: Path, connect: Connect
+) -> None:
+    """A name that is too long for its column is neither cut nor loaded; the row has its line (B7)."""
+    connect(destination_db).execute("CREATE SCHEMA raw; CREATE TABLE raw.orders (id bigint, name varchar(3), day date)")
+    text = "id,name,day\n1,abc,2026-01-31\n2,abcd,2026-01-31\n3,x,today\n4,y,\n"
+    stream = {"types": (("name", "text"), ("day", "text")), "allow_lossy": ()}
+    assert totals(loaded(orders(csv_file(tmp_path, text), destination_db, DLQ, stream=stream))) == (4, 2, 2)
+    assert rejects(destination_db, "line, column_name, sqlstate") == [(3, "name", "22001"), (4, "day", "22023")]
+
+
 def test_a_quote_that_is_never_closed_is_one_bad_row(destination_db: str, tmp_path: Path) -> None:
     """What lies behind it belongs to it."""
     text = 'id,amount,name\n1,1,a\n2,2,"b\n3,3,c\n'
