@@ -357,13 +357,24 @@ def _warnings(outcome: StreamOutcome) -> tuple[str, ...]:
     before = outcome.published_by
     known = (f"it was published by run {before} under the same key: nothing was loaded again",) if before else ()
     taken = outcome.bounds.warnings if outcome.bounds is not None else ()
-    return tuple(dict.fromkeys((*planned, *known, *taken, *published)))
+    return tuple(dict.fromkeys((*planned, *known, *taken, *published, *_set_aside(outcome))))
+
+
+def _set_aside(outcome: StreamOutcome) -> tuple[str, ...]:
+    """That a published stream lacks rows of its source."""
+    count = _rows_rejected(outcome) if outcome.published is not None else 0
+    if not count or outcome.plan is None:
+        return ()
+    rows = "1 bad row was" if count == 1 else f"{count} bad rows were"
+    kept = "`rapidbyte rejects list` names them" if outcome.plan.rejects.action == "dlq" else "they were not kept"
+    return (f"{rows} set aside: {kept}",)
 
 
 def _checksum(outcome: StreamOutcome) -> ChecksumResult | None:
     if outcome.published is None or outcome.published.checksum is None:
         return None
-    comparable = outcome.source_checksum is not None and outcome.plan is not None and outcome.plan.moves_rows_unchanged
+    whole = outcome.source_checksum is not None and not _rows_rejected(outcome)
+    comparable = whole and outcome.plan is not None and outcome.plan.moves_rows_unchanged
     return ChecksumResult(
         source=outcome.source_checksum,
         destination=outcome.published.checksum,

@@ -86,6 +86,7 @@ def test_skipped_rows_are_counted_and_not_kept(shop: tuple[str, str]) -> None:
     """`skip` leaves no values anywhere."""
     result = loaded(orders(*shop, SKIP))
     assert totals(result) == (20000, 19994, 6)
+    assert "6 bad rows were set aside: they were not kept" in result.streams[0].warnings
     assert rejects(shop[1]) == []
     assert rows_of(shop[1], "SELECT sum(rejected), sum(rows) FROM _rapidbyte.receipts") == [(6, 19994)]
 
@@ -180,6 +181,20 @@ def test_a_text_that_the_server_would_change_is_a_bad_row(
     stream = {"types": (("name", "text"), ("day", "text")), "allow_lossy": ()}
     assert totals(loaded(orders(csv_file(tmp_path, text), destination_db, DLQ, stream=stream))) == (4, 2, 2)
     assert rejects(destination_db, "line, column_name, sqlstate") == [(3, "name", "22001"), (4, "day", "22023")]
+
+
+def test_a_dry_run_passes_over_rows_that_cannot_be_parsed(destination_db: str, tmp_path: Path) -> None:
+    """And shows the others."""
+    result = loaded(orders(csv_file(tmp_path), destination_db, DLQ, **TYPES), dry_run=True)
+    assert result.streams[0].sample is not None
+    assert [row[0] for row in result.streams[0].sample.rows] == ["1", "4", "7"]
+
+
+def test_a_checksum_is_not_compared_where_rows_are_missing(shop: tuple[str, str]) -> None:
+    """It would differ."""
+    found = loaded(orders(*shop, DLQ), checksum=True).streams[0].checksum
+    assert found is not None
+    assert found.match is None
 
 
 def test_a_quote_that_is_never_closed_is_one_bad_row(destination_db: str, tmp_path: Path) -> None:

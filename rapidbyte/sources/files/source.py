@@ -15,6 +15,7 @@ from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import ReadPartition, Stop
+from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.contents import BLOCK_BYTES
 from rapidbyte.sources.files.describe import Described, describe_stream
 from rapidbyte.sources.files.increment import new_files, require_as_marked
@@ -184,7 +185,8 @@ class FilesSnapshot:
         task = replace(found.task, loaded_at=self._taken_at)
         rows: list[tuple[str | None, ...]] = []
         for file in found.task.files:
-            with open_batches(task, file, FileRange(path=file.path), self._stop) as (batches, _):
+            aside = Aside() if task.sets_aside and task.is_text else None
+            with open_batches(task, file, FileRange(path=file.path), self._stop, aside) as (batches, _):
                 for batch in batches:
                     columns = [
                         [printed(value, column.type.name) for value in listed(values.slice(0, limit - len(rows)))]
