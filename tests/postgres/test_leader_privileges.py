@@ -160,7 +160,7 @@ def test_a_second_leader_needs_the_ledger(destination_db: str, make_role: Callab
         plan = load.plan()
         with pytest.raises(PrivilegeError) as caught:
             load.leader.check_privileges(plan)
-        assert caught.value.message == f"role {role} lacks 8 privileges at the destination"
+        assert caught.value.message == f"role {role} lacks 10 privileges at the destination"
         run(destination_db, str(caught.value.hint))
         load_of(load, destination_db).publish("VALUES (3, 'three')")
     assert rows_of(destination_db, "SELECT count(*) FROM raw.t") == [(3,)]
@@ -332,7 +332,8 @@ def test_what_the_leader_cannot_grant_to_workers_is_named(
         f"GRANT USAGE, CREATE ON SCHEMA _rapidbyte TO {role}; GRANT SELECT ON _rapidbyte.ledger TO {role};"
         f"GRANT SELECT, INSERT, UPDATE ON _rapidbyte.loads, _rapidbyte.leases, _rapidbyte.runs TO {role};"
         f"GRANT SELECT, INSERT, DELETE ON _rapidbyte.receipts TO {role};"
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON _rapidbyte.cursors TO {role}")  # fmt: skip
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON _rapidbyte.cursors, _rapidbyte.files, _rapidbyte.rejects"
+        f" TO {role}")  # fmt: skip
     login = WorkerLogin(user=worker)
     with lead(as_role(destination_db, role), "t", source=destination_db, worker=login) as load:
         plan: RunPlan = load.plan()
