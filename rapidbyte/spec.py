@@ -241,6 +241,23 @@ class PostgresSourceSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """What opens a store of files. What is None is left to the store's own variables and files."""
+
+    access_key: Secret | None = None
+    secret_key: Secret | None = None
+    session_token: Secret | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    credentials_file: str | None = None
+    account_name: str | None = None
+    account_key: Secret | None = None
+    connection_string: Secret | None = None
+    authorization: Secret | None = None
+    anonymous: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesSourceSpec:
     """`use: files`. Paths are relative to the pipeline file's folder (`base_dir`)."""
 
@@ -261,8 +278,19 @@ class FilesSourceSpec:
     """As `%d.%m.%Y`."""
     sets_aside: bool = False
     """Rows that cannot be parsed do not end the load (`on_data_error`)."""
+    storage: Storage = field(default_factory=Storage)
+    """Of files that are not here."""
     shows_values: bool = False
     """`--show-row-values`: a reason may quote a value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFileSpec:
+    """`use: sqlite` or `use: duckdb`. The path is relative to the pipeline file's folder (`base_dir`)."""
+
+    kind: Literal["sqlite", "duckdb"]
+    path: str
+    base_dir: str = "."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +301,14 @@ class SchemaPolicy:
     removed_column: RemovedColumnPolicy = "ignore"
     type_change: TypeChangePolicy = "fail"
     nullability_change: NullabilityPolicy = "allow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Statements that are run in the transaction that publishes: one each, in order."""
+
+    before_load: tuple[str, ...] = ()
+    after_load: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,6 +329,7 @@ class DestinationSpec:
     publish_together: bool = False
     """All streams of a run in one transaction; a failure of one publishes none."""
     rejects: RejectPolicy = field(default_factory=RejectPolicy)
+    hooks: Hooks = field(default_factory=Hooks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +390,7 @@ class PipelineSpec:
     """A whole pipeline file."""
 
     pipeline: str
-    source: PostgresSourceSpec | FilesSourceSpec
+    source: PostgresSourceSpec | FilesSourceSpec | DatabaseFileSpec
     streams: tuple[StreamSpec, ...]
     destination: DestinationSpec
     resources: Resources = field(default_factory=Resources)

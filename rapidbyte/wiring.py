@@ -26,6 +26,7 @@ from rapidbyte.result import RunResult
 from rapidbyte.spec import (
     MEGABYTE,
     Connection,
+    DatabaseFileSpec,
     EmbeddedServer,
     FilesSourceSpec,
     PipelineSpec,
@@ -117,7 +118,7 @@ def verify(
     `stop` is asked at least every 0.2 s; CancelledError is raised once it is true.
     """
     spec = _loaded(pipeline)
-    if isinstance(spec.source, FilesSourceSpec):
+    if not isinstance(spec.source, PostgresSourceSpec):
         raise ConfigError(
             "verify compares two servers, and the source of this pipeline is files",
             code="verify_unsupported",
@@ -170,7 +171,7 @@ def cursor_at(pipeline: PipelineSpec | str | os.PathLike[str], stream: str, valu
     """A stream's cursor at this value, as its source reads and prints it. Raises RapidbyteError."""
     spec = _loaded(pipeline)
     (named,) = select_streams(spec.streams, (stream,))
-    if isinstance(spec.source, FilesSourceSpec):
+    if not isinstance(spec.source, PostgresSourceSpec):
         raise ConfigError("files have no cursor", code="no_cursor", stream=stream)
     from rapidbyte.sources.postgres import PostgresSource
 
@@ -219,11 +220,26 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
 
         tolerant = replace(spec.source, sets_aside=spec.destination.rejects.sets_aside)
         return FilesSource(tolerant, max_memory_bytes=spec.resources.max_memory_bytes, stop=stop)
+    if isinstance(spec.source, DatabaseFileSpec):
+        return _database_file(spec.source, spec.resources.max_memory_bytes, stop)
     from rapidbyte.sources.postgres import PostgresSource
 
     return PostgresSource(
         spec.source, pipeline=spec.pipeline, settle_seconds=spec.destination.settle_timeout_seconds, stop=stop
     )
+
+
+def _database_file(source: DatabaseFileSpec, memory_bytes: int, stop: Stop) -> Source:
+    from rapidbyte.sources.local import LocalSource
+
+    if source.kind == "sqlite":
+        from rapidbyte.sources.local.sqlite import SqliteDatabase
+
+        return LocalSource(SqliteDatabase(source.path, base_dir=source.base_dir, stop=stop), stop)
+    from rapidbyte.sources.local.duck import DuckDatabase
+
+    memory = max(64 * MEGABYTE, memory_bytes // 2)
+    return LocalSource(DuckDatabase(source.path, base_dir=source.base_dir, memory_bytes=memory, stop=stop), stop)
 
 
 def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:
@@ -254,11 +270,13 @@ def _writer() -> WritePartition:
 
 
 def _reached_source(
-    source: PostgresSourceSpec | FilesSourceSpec, options: RunOptions
-) -> PostgresSourceSpec | FilesSourceSpec:
+    source: PostgresSourceSpec | FilesSourceSpec | DatabaseFileSpec, options: RunOptions
+) -> PostgresSourceSpec | FilesSourceSpec | DatabaseFileSpec:
     """The source with its embedded server started; files with what they may show."""
     if isinstance(source, FilesSourceSpec):
         return replace(source, shows_values=options.show_row_values)
+    if isinstance(source, DatabaseFileSpec):
+        return source
     return _reached_server(source)
 
 

@@ -48,10 +48,10 @@ def psql(
 
 
 def _embedded(spec: PipelineSpec, *, source: bool) -> EmbeddedServer:
-    from rapidbyte.spec import FilesSourceSpec
+    from rapidbyte.spec import DatabaseFileSpec, FilesSourceSpec
 
     end = spec.source if source else spec.destination
-    connection = None if isinstance(end, FilesSourceSpec) else end.connection
+    connection = None if isinstance(end, FilesSourceSpec | DatabaseFileSpec) else end.connection
     if connection is None or connection.embedded is None:
         raise ConfigError(
             f"the {'source' if source else 'destination'} is not an embedded PostgreSQL",

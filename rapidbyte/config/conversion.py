@@ -9,6 +9,8 @@ from pathlib import Path
 
 from rapidbyte.config.models import (
     ConnectionKeys,
+    DatabaseFileSource,
+    DatabaseFileStream,
     Destination,
     DestinationKeys,
     FilesSource,
@@ -26,13 +28,16 @@ from rapidbyte.config.transform_conversion import transforms_of
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import (
     Connection,
+    DatabaseFileSpec,
     DestinationSpec,
     EmbeddedServer,
     FilesSourceSpec,
+    Hooks,
     PipelineSpec,
     PostgresSourceSpec,
     Resources,
     SchemaPolicy,
+    Storage,
     StreamSpec,
     WorkerLogin,
 )
@@ -58,7 +63,11 @@ def make_spec(model: Pipeline, path: Path) -> PipelineSpec:
     )
 
 
-def _source(source: PostgresSource | FilesSource, folder: Path) -> PostgresSourceSpec | FilesSourceSpec:
+def _source(
+    source: PostgresSource | FilesSource | DatabaseFileSource, folder: Path
+) -> PostgresSourceSpec | FilesSourceSpec | DatabaseFileSpec:
+    if isinstance(source, DatabaseFileSource):
+        return DatabaseFileSpec(kind=source.use, path=source.config.path, base_dir=str(folder))
     if isinstance(source, FilesSource):
         return _files(source.config, folder)
     config: PostgresSourceKeys = source.config
@@ -79,6 +88,7 @@ def _files(config: FilesSourceKeys, folder: Path) -> FilesSourceSpec:
         skip=config.skip,
         decimal_comma=config.decimal_comma,
         date_formats=config.date_formats or (),
+        storage=Storage(**{name: getattr(config.storage, name) for name in type(config.storage).model_fields}),
     )
 
 
@@ -109,32 +119,35 @@ def _embedded(config: ConnectionKeys, folder: Path) -> EmbeddedServer | None:
     return EmbeddedServer(data_dir=data_dir, database=config.embedded.database)
 
 
-def _stream(stream: PostgresStream | FilesStream) -> StreamSpec:
-    is_table = isinstance(stream, PostgresStream)
-    return StreamSpec(
+def _stream(stream: PostgresStream | FilesStream | DatabaseFileStream) -> StreamSpec:
+    spec = StreamSpec(
         name=stream.name,
         sync_mode=stream.sync_mode,
         columns=stream.columns,
         where=stream.where,
-        query=stream.query if is_table else None,
-        path=None if is_table else stream.path,
-        partition_key=stream.partition_key if is_table else None,
+        query=stream.query,
         target=stream.target,
         write_mode=stream.write_mode,
         primary_key=stream.primary_key,
         on_duplicate_key=stream.on_duplicate_key,
-        exclude=stream.exclude if is_table else (),
         min_rows=stream.min_rows,
         allow_lossy=stream.allow_lossy,
-        indexes=stream.indexes if is_table else "none",
-        types=() if is_table else stream.types,
-        infers_fully=not is_table and stream.infer == "full",
-        flatten=not is_table and stream.flatten,
-        metadata=() if is_table else stream.metadata,
         cursor_field=stream.cursor_field,
         tie_breaker_field=stream.tie_breaker_field,
         null_cursor=stream.null_cursor,
         cursor_lag=stream.cursor_lag,
+    )
+    if isinstance(stream, PostgresStream):
+        return replace(spec, partition_key=stream.partition_key, exclude=stream.exclude, indexes=stream.indexes)
+    if isinstance(stream, DatabaseFileStream):
+        return replace(spec, types=stream.types)
+    return replace(
+        spec,
+        path=stream.path,
+        types=stream.types,
+        infers_fully=stream.infer == "full",
+        flatten=stream.flatten,
+        metadata=stream.metadata,
     )
 
 
@@ -160,6 +173,7 @@ def _destination(destination: Destination, folder: Path) -> DestinationSpec:
         publish_together=destination.publish == "together",
         settle_timeout_seconds=destination.settle_timeout,
         rejects=_rejects(destination),
+        hooks=Hooks(before_load=destination.hooks.before_load, after_load=destination.hooks.after_load),
     )
 
 

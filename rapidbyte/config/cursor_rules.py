@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rapidbyte.config.models import Destination, FilesStream, PostgresStream
+from rapidbyte.config.models import DatabaseFileStream, Destination, FilesStream, PostgresStream
 from rapidbyte.config.problems import Finding, Path
 
 
 def check_cursor(
-    stream: PostgresStream | FilesStream, destination: Destination | None, path: Path
+    stream: PostgresStream | FilesStream | DatabaseFileStream, destination: Destination | None, path: Path
 ) -> Iterator[Finding]:
     """What does not go together in the cursor's keys."""
     yield from _in_columns(stream, path)
@@ -24,7 +24,7 @@ def check_cursor(
             yield Finding(path=(*path, key), message=f"`{key}` is a key of incremental streams")
 
 
-def _in_columns(stream: PostgresStream | FilesStream, path: Path) -> Iterator[Finding]:
+def _in_columns(stream: PostgresStream | FilesStream | DatabaseFileStream, path: Path) -> Iterator[Finding]:
     """A cursor that is not loaded cannot say how far the target has come (A7)."""
     for key in ("cursor_field", "tie_breaker_field"):
         name: str | None = getattr(stream, key)
@@ -33,8 +33,10 @@ def _in_columns(stream: PostgresStream | FilesStream, path: Path) -> Iterator[Fi
 
 
 def _incremental(
-    stream: PostgresStream | FilesStream, destination: Destination | None, path: Path
+    stream: PostgresStream | FilesStream | DatabaseFileStream, destination: Destination | None, path: Path
 ) -> Iterator[Finding]:
+    if isinstance(stream, DatabaseFileStream):
+        return
     if isinstance(stream, FilesStream):
         for key in ("null_cursor", "cursor_lag"):
             if key in stream.model_fields_set:

@@ -15,6 +15,9 @@ from rapidbyte.config.conversion import make_spec
 from rapidbyte.config.document import Node, printable, read_document, read_text
 from rapidbyte.config.environment import Substitution, find_variables
 from rapidbyte.config.models import (
+    DatabaseFilePipeline,
+    DatabaseFileSource,
+    DatabaseFileStream,
     Destination,
     FilesPipeline,
     FilesSource,
@@ -103,11 +106,30 @@ def _mapping(
     raise config_error(file, problems)
 
 
+_PIPELINES: dict[str, type[PostgresPipeline | FilesPipeline | DatabaseFilePipeline]] = {
+    "postgres": PostgresPipeline,
+    "source-postgres": PostgresPipeline,
+    "files": FilesPipeline,
+    "sqlite": DatabaseFilePipeline,
+    "duckdb": DatabaseFilePipeline,
+}
+_SOURCES: dict[
+    str,
+    tuple[
+        type[PostgresSource | FilesSource | DatabaseFileSource], type[PostgresStream | FilesStream | DatabaseFileStream]
+    ],
+] = {
+    "files": (FilesSource, FilesStream),
+    "sqlite": (DatabaseFileSource, DatabaseFileStream),
+    "duckdb": (DatabaseFileSource, DatabaseFileStream),
+}
+
+
 def _judge(index: Index, environment: Mapping[str, str]) -> tuple[Pipeline | None, list[Finding]]:
     """The model, and everything that is wrong with it; None where it has no valid shape."""
     use = index.text(("source", "use"))
-    model = FilesPipeline if use == "files" else PostgresPipeline
-    is_known = use in ("files", "postgres", "source-postgres")
+    model = _PIPELINES.get(use or "", PostgresPipeline)
+    is_known = use in _PIPELINES
     try:
         pipeline = model.model_validate(index.data)
     except ValidationError as error:
@@ -125,7 +147,7 @@ def _judge(index: Index, environment: Mapping[str, str]) -> tuple[Pipeline | Non
     if not is_known:  # which keys belong into config and streams cannot be told
         findings = [f for f in findings if f.path[:2] not in (("source", "config"), ("source", "streams"))]
         return None, findings
-    return None, [*findings, *check_rules(_valid_sections(index, environment, is_files=use == "files"))]
+    return None, [*findings, *check_rules(_valid_sections(index, environment, use or ""))]
 
 
 def _no_streams(streams: tuple[object, ...]) -> list[Finding]:
@@ -134,7 +156,7 @@ def _no_streams(streams: tuple[object, ...]) -> list[Finding]:
     return [Finding(path=("source", "streams"), message="no stream is listed", hint="write `- name: orders`")]
 
 
-def _valid_sections(index: Index, environment: Mapping[str, str], *, is_files: bool) -> Sections:
+def _valid_sections(index: Index, environment: Mapping[str, str], use: str) -> Sections:
     """What is valid in itself, so that what is wrong elsewhere does not hide what does not go together."""
     source: Any = index.data.get("source")
     inner = cast("dict[str, Any]", source) if isinstance(source, dict) else {}
@@ -142,11 +164,11 @@ def _valid_sections(index: Index, environment: Mapping[str, str], *, is_files: b
     transforms = [
         (position, _valid(TransformKeys, item)) for position, item in enumerate(_items(index.data.get("transforms")))
     ]
-    stream_model = FilesStream if is_files else PostgresStream
+    source_model, stream_model = _SOURCES.get(use, (PostgresSource, PostgresStream))
     judged = [(position, _valid(stream_model, item)) for position, item in enumerate(items)]
     without_streams: dict[str, Any] = {**inner, "streams": []}
     return Sections(
-        source=_valid(FilesSource if is_files else PostgresSource, without_streams),
+        source=_valid(source_model, without_streams),
         streams=tuple((position, stream) for position, stream in judged if stream is not None),
         destination=_valid(Destination, index.data.get("destination")),
         environment=environment,

@@ -6,6 +6,7 @@ where it has a counterpart or does no harm. Rules that concern several keys are 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
@@ -196,14 +197,36 @@ class PostgresSourceKeys(ConnectionKeys, frozen=True):
     )
 
 
+class StorageKeys(Section, frozen=True):
+    """What opens a store of files."""
+
+    access_key: SecretText | None = Field(default=None, description="s3: default AWS_ACCESS_KEY_ID, ~/.aws, ...")
+    secret_key: SecretText | None = Field(default=None, description="s3: default AWS_SECRET_ACCESS_KEY, ~/.aws, ...")
+    session_token: SecretText | None = Field(default=None, description="s3: default AWS_SESSION_TOKEN.")
+    endpoint: Text | None = Field(default=None, description="s3: URL of another store with the same interface.")
+    region: Text | None = Field(default=None, description="s3: default AWS_DEFAULT_REGION.")
+    credentials_file: Text | None = Field(
+        default=None, description="gs: a service account's JSON. Default: GOOGLE_APPLICATION_CREDENTIALS, gcloud's."
+    )
+    account_name: Text | None = Field(default=None, description="az: the storage account.")
+    account_key: SecretText | None = Field(default=None, description="az: its key.")
+    connection_string: SecretText | None = Field(default=None, description="az: instead of account and key.")
+    authorization: SecretText | None = Field(
+        default=None, description="http: the header of this name, as `Bearer ...`."
+    )
+    anonymous: Flag = Field(default=False, description="s3, gs, az: without credentials.")
+
+
 class FilesSourceKeys(Section, frozen=True):
     """`source.config` with `use: files`."""
 
     path: Paths | None = Field(
         default=None,
         description="File, glob such as data/*.csv, or folder (all files of the format in it; data/** those below it "
-        "too), or a list of these; relative to the pipeline file. A stream's own path wins.",
+        "too), or a list of these; relative to the pipeline file. `-` is standard input; s3://, gs://, az://, http:// "
+        "and https:// need the extra `remote`. A stream's own path wins.",
     )
+    storage: StorageKeys = Field(default_factory=StorageKeys, description="Credentials of a store.")
     format: FormatWord | None = Field(
         default=None, description="Default: guessed from the name. `arrow` is Arrow IPC, as file or stream."
     )
@@ -304,6 +327,9 @@ class FilesStream(StreamKeys, frozen=True):
         default=None,
         description="As `source.config.path`. Default: of that, the file called like the stream, else all.",
     )
+    query: Sql | None = Field(
+        default=None, description="One SELECT of DuckDB over files, as `select * from 'a/*.csv'`; one partition."
+    )
     types: ColumnTypes = Field(default=(), description="PostgreSQL types of columns, instead of the inferred ones.")
     infer: Annotated[Literal["sample", "full"], Word] = Field(
         default="sample",
@@ -385,6 +411,28 @@ class FilesSource(SourceKeys, frozen=True):
     streams: Annotated[tuple[FilesStream, ...], BeforeValidator(as_list)] = Field(description="What to load.")
 
 
+class DatabaseFileKeys(Section, frozen=True):
+    """`source.config` with `use: sqlite` or `use: duckdb`."""
+
+    path: Text = Field(description="The database's file; relative to the pipeline file. It is only read.")
+
+
+class DatabaseFileStream(StreamKeys, frozen=True):
+    """One entry of `source.streams` with `use: sqlite` or `use: duckdb`."""
+
+    name: SourceName = Field(description="Table or view, also as schema.table, or any name with `query`.")
+    query: Sql | None = Field(default=None, description="One SELECT to load instead of a table; one partition.")
+    types: ColumnTypes = Field(default=(), description="sqlite: PostgreSQL types, instead of the declared ones.")
+
+
+class DatabaseFileSource(SourceKeys, frozen=True):
+    """`source` with `use: sqlite` or `use: duckdb`."""
+
+    use: Annotated[Literal["sqlite", "duckdb"], Word] = Field(description="The connector.")
+    config: DatabaseFileKeys = Field(description="The connector's own keys.")
+    streams: Annotated[tuple[DatabaseFileStream, ...], BeforeValidator(as_list)] = Field(description="What to load.")
+
+
 class WorkerKeys(Section, frozen=True):
     """The workers' own login."""
 
@@ -431,11 +479,35 @@ class SchemaEvolution(Section, frozen=True):
     )
 
 
+_FIRST_WORDS = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*([A-Za-z]*)(?:\s+([A-Za-z]+))?", re.DOTALL)
+_ENDS_TRANSACTION = ("BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "COPY")
+
+
+def _statements(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        found = _FIRST_WORDS.match(text)
+        word, second = (word or "" for word in found.groups()) if found is not None else ("", "")
+        if not word:
+            raise fault("a statement is due here")
+        if word.upper() in _ENDS_TRANSACTION or (word.upper(), second.upper()) == ("PREPARE", "TRANSACTION"):
+            raise fault(
+                f"{word.upper()} cannot be a hook",
+                "hooks run in the transaction that publishes, which is not theirs to begin, to end or to copy in",
+            )
+    return texts
+
+
+Statements = Annotated[Texts, AfterValidator(_statements)]
+
+
 class Hooks(Section, frozen=True):
     """SQL to run around a load."""
 
-    before_load: Annotated[Texts, AfterValidator(only(()))] = Field(default=(), description=f"Statements. {NOT_YET}")
-    after_load: Annotated[Texts, AfterValidator(only(()))] = Field(default=(), description=f"Statements. {NOT_YET}")
+    before_load: Statements = Field(
+        default=(),
+        description="Statements, one each, run first in every transaction that publishes; a failure publishes nothing.",
+    )
+    after_load: Statements = Field(default=(), description="The same, run last.")
 
 
 class Destination(Section, frozen=True):
@@ -479,7 +551,7 @@ class Destination(Section, frozen=True):
         description="How many rows of a stream may be set aside, or which part of those that are read, as `1%`; with "
         "more the load fails.",
     )
-    hooks: Hooks = Field(default_factory=Hooks, description=f"SQL to run around a load. {NOT_YET}")
+    hooks: Hooks = Field(default_factory=Hooks, description="SQL to run in the transaction that publishes.")
     permissions: Permissions | None = Field(default=None, description="Limits what the connector may do.")
     limits: Limits | None = Field(default=None, description="Limits what the connector may take.")
 
@@ -608,4 +680,10 @@ class FilesPipeline(PipelineKeys, frozen=True):
     source: FilesSource = Field(description="Where rows come from.")
 
 
-Pipeline = PostgresPipeline | FilesPipeline
+class DatabaseFilePipeline(PipelineKeys, frozen=True):
+    """A pipeline that reads a database that is a file."""
+
+    source: DatabaseFileSource = Field(description="Where rows come from.")
+
+
+Pipeline = PostgresPipeline | FilesPipeline | DatabaseFilePipeline

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, shown
-from rapidbyte.config.models import FilesPipeline, Pipeline, PostgresPipeline, Section
+from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, Pipeline, PostgresPipeline, Section
 from rapidbyte.errors import ConfigError, Problem
 
 MOST_SHOWN = 100
@@ -223,9 +223,10 @@ def nearest_key(key: str, known: list[str]) -> str | None:
 
 
 def _where_it_belongs(model: type[Pipeline], path: Path, key: str, known: list[str]) -> str | None:
-    other = FilesPipeline if model is PostgresPipeline else PostgresPipeline
-    if (twin := _model_at(other, path[:-1])) is not None and key in keys_of(twin):
-        return f"it belongs to use: {'files' if other is FilesPipeline else 'postgres'}"
+    others = {"postgres": PostgresPipeline, "files": FilesPipeline, "sqlite": DatabaseFilePipeline}
+    for use, other in others.items():
+        if other is not model and (twin := _model_at(other, path[:-1])) is not None and key in keys_of(twin):
+            return f"it belongs to use: {use}"
     inside = dotted(path[:-1])
     places = [place for place, section in sections(model) if key in keys_of(section) and place]
     if places:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from rapidbyte.config.models import FilesPipeline, PostgresPipeline, Section
+from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, PostgresPipeline, Section
 from rapidbyte.config.problems import keys_of, section_in, sections
 from rapidbyte.config.scalars import UNITS, Kind
 
@@ -87,7 +87,11 @@ def reference() -> str:
 def _grouped() -> dict[str, dict[str, type[Section]]]:
     """The mappings of the file by path; for each, its model by the scope in which it holds."""
     grouped: dict[str, dict[str, type[Section]]] = {}
-    for scope, pipeline in (("postgres", PostgresPipeline), ("files", FilesPipeline)):
+    for scope, pipeline in (
+        ("postgres", PostgresPipeline),
+        ("files", FilesPipeline),
+        ("sqlite, duckdb", DatabaseFilePipeline),
+    ):
         for path, model in sections(pipeline):
             first = path.split(".")[-1] if path.split(".")[-1] not in _SHARED else None
             is_inside = any(part in _SHARED for part in path.split(".")[:-1])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rapidbyte.config.cursor_rules import check_cursor
 from rapidbyte.config.models import (
     ConnectionKeys,
+    DatabaseFileSource,
+    DatabaseFileStream,
     Destination,
     FilesSource,
     FilesSourceKeys,
@@ -24,10 +26,10 @@ from rapidbyte.config.transform_rules import check_transforms
 from rapidbyte.model import IDENTIFIER_BYTES
 from rapidbyte.spec import MEGABYTE, dsn_fault, paths_of
 
-Stream = PostgresStream | FilesStream
-Connector = PostgresSource | FilesSource | Destination
+Stream = PostgresStream | FilesStream | DatabaseFileStream
+Connector = PostgresSource | FilesSource | DatabaseFileSource | Destination
 
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _SSLMODE_IN_DSN = re.compile(r"(?:[?&\s]|^)sslmode\s*=\s*'?([a-z-]+)")
 
 
@@ -35,7 +37,7 @@ _SSLMODE_IN_DSN = re.compile(r"(?:[?&\s]|^)sslmode\s*=\s*'?([a-z-]+)")
 class Sections:
     """What of a document is valid in itself; None and left out where it is not."""
 
-    source: PostgresSource | FilesSource | None
+    source: PostgresSource | FilesSource | DatabaseFileSource | None
     """Its own `streams` may lack some; `streams` counts."""
     streams: tuple[tuple[int, Stream], ...]
     """With their positions in the file."""
@@ -48,6 +50,7 @@ class Sections:
 def check_rules(sections: Sections) -> Iterator[Finding]:
     """Everything that does not go together."""
     yield from _streams_together(sections)
+    yield from _standard_input(sections)
     yield from check_transforms(sections.transforms, {stream.name for _, stream in sections.streams})
     for position, stream in sections.streams:
         path: Path = ("source", "streams", position)
@@ -59,8 +62,10 @@ def check_rules(sections: Sections) -> Iterator[Finding]:
         if isinstance(stream, PostgresStream):
             yield from _pattern(stream, path)
             yield from _query(stream, path)
-        else:
+        elif isinstance(stream, FilesStream):
             yield from _file(stream, sections.source, path)
+        else:
+            yield from _database_file(stream, sections.source, path)
     if isinstance(sections.source, FilesSource):
         yield from _file_options(sections.source.config)
     for name, connector in (("source", sections.source), ("destination", sections.destination)):
@@ -121,18 +126,25 @@ def _write_mode(stream: Stream, destination: Destination | None, path: Path) -> 
             message=f"`append_strategy: direct` does not go with {mode}",
             hint="load such streams with a pipeline of their own",
         )
-    elif destination.on_data_error != "fail":
+        return
+    if destination.on_data_error != "fail":
         message = f"`on_data_error: {destination.on_data_error}` does not go with `append_strategy: direct`"
         hint = "`append_strategy: staged` sets bad rows aside before any row shows"
         yield Finding(path=("destination", "on_data_error"), message=message, hint=hint)
-    elif stream.min_rows is not None:
+    if destination.hooks.before_load:
+        yield Finding(
+            path=("destination", "hooks", "before_load"),
+            message="`before_load` does not go with `append_strategy: direct`: rows are there before it could run",
+            hint="use `after_load`, or `append_strategy: staged`",
+        )
+    if stream.min_rows is not None:
         message = "`min_rows` cannot be kept with `append_strategy: direct`: rows are there before they are counted"
         yield Finding(path=(*path, "min_rows"), message=message)
 
 
 def _own_name_as_target(stream: Stream, path: Path) -> Iterator[Finding]:
     """A query's or a file's name is any text, unless it is the target's as well."""
-    is_table = isinstance(stream, PostgresStream) and stream.query is None
+    is_table = not isinstance(stream, FilesStream) and stream.query is None
     size = len(stream.name.encode())
     if not is_table and stream.target is None and size > IDENTIFIER_BYTES:
         yield Finding(
@@ -166,12 +178,37 @@ def _query(stream: PostgresStream, path: Path) -> Iterator[Finding]:
         yield Finding(path=(*path, "indexes"), message="`indexes` does not go with `query`: a query has none")
 
 
-def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path: Path) -> Iterator[Finding]:
+def _database_file(
+    stream: DatabaseFileStream, source: PostgresSource | FilesSource | DatabaseFileSource | None, path: Path
+) -> Iterator[Finding]:
+    if "*" in stream.name or (stream.target is not None and "*" in stream.target):
+        yield Finding(path=(*path, "name"), message="patterns are not available here", hint="list the tables")
+    if stream.sync_mode == "incremental":
+        message = "increments are not available for databases that are files"
+        yield Finding(path=(*path, "sync_mode"), message=message, hint="use full_refresh, perhaps with a `where`")
+    if stream.types and isinstance(source, DatabaseFileSource) and source.use == "duckdb":
+        yield Finding(path=(*path, "types"), message="`types` is a key of sqlite", hint="CAST in a `query`")
+
+
+_NOT_OF_A_QUERY = ("path", "types", "infer", "flatten", "metadata")
+
+
+def _file(
+    stream: FilesStream, source: PostgresSource | FilesSource | DatabaseFileSource | None, path: Path
+) -> Iterator[Finding]:
     shared = source.config.path if isinstance(source, FilesSource) else None
     if "*" in stream.name:
         yield Finding(path=(*path, "name"), message="a stream of files has a name; the pattern belongs into `path`")
     if stream.target is not None and "*" in stream.target:
         yield Finding(path=(*path, "target"), message="a * in `target` needs a pattern in `name`")
+    if stream.query is not None:
+        for key in _NOT_OF_A_QUERY:
+            if key in stream.model_fields_set:
+                message = f"`{key}` does not go with `query`, which names its files itself"
+                yield Finding(path=(*path, key), message=message, hint="remove one of them")
+        if stream.sync_mode == "incremental":
+            yield Finding(path=(*path, "sync_mode"), message="a query over files has no increments")
+        return
     if stream.path is None and shared is None and isinstance(source, FilesSource):
         yield Finding(
             path=path, message="the stream has no `path`", hint="give it one, or `source.config` a path for all"
@@ -179,12 +216,36 @@ def _file(stream: FilesStream, source: PostgresSource | FilesSource | None, path
     yield from _elsewhere(paths_of(stream.path), (*path, "path"))
 
 
+_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "http", "https")
+
+
 def _elsewhere(paths: tuple[str, ...], path: Path) -> Iterator[Finding]:
-    if any(map(_REMOTE.match, paths)):
-        yield Finding(path=path, message="remote files are not available in this version")
-    if "-" in paths:
-        message = "standard input cannot be read in this version"
-        yield Finding(path=path, message=message, hint="write it to a file first; a file called - is ./-")
+    for found in filter(None, map(_REMOTE.match, paths)):
+        if found[1].lower() not in _SCHEMES:
+            yield Finding(path=path, message=f"{found[1]}:// cannot be read", hint="s3, gs, az, http and https can")
+        elif re.match(r"https?://[^/]*@", found.string):
+            message = "the address holds a user or password"
+            yield Finding(path=path, message=message, hint="write it in source.config.storage.authorization instead")
+
+
+def _standard_input(sections: Sections) -> Iterator[Finding]:
+    """It can be read once, by one stream, and no run finds it again."""
+    config = sections.source.config if isinstance(sections.source, FilesSource) else None
+    readers = [
+        (position, stream)
+        for position, stream in sections.streams
+        if isinstance(stream, FilesStream)
+        and stream.query is None
+        and "-" in paths_of(stream.path or (config.path if config else None))
+    ]
+    for position, stream in readers:
+        path: Path = ("source", "streams", position)
+        if stream.sync_mode == "incremental":
+            message = "standard input has no increments: no run finds it again"
+            yield Finding(path=(*path, "sync_mode"), message=message, hint="use full_refresh")
+        if position != readers[0][0]:
+            message = f"standard input is read by stream {readers[0][1].name} already"
+            yield Finding(path=path, message=message, hint="it can be read by one stream; a file called - is ./-")
 
 
 _CSV_OPTIONS = (

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from rapidbyte import result
 from rapidbyte.config.field_docs import field_docs
-from rapidbyte.config.models import FilesSource, PipelineKeys, PostgresSource
+from rapidbyte.config.models import DatabaseFileSource, FilesSource, PipelineKeys, PostgresSource
 from rapidbyte.result import CursorResult, RunResult, SchemaChangeResult, StreamResult
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -23,7 +23,7 @@ _RENAMED: dict[str, dict[str, str]] = {
 class _AnyPipeline(PipelineKeys, frozen=True):
     """A pipeline file: what to load, from where to where."""
 
-    source: PostgresSource | FilesSource = Field(description="Where rows come from.")
+    source: PostgresSource | FilesSource | DatabaseFileSource = Field(description="Where rows come from.")
 
 
 def pipeline_schema() -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import duckdb
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet
@@ -20,6 +22,9 @@ from rapidbyte.partition import Partition
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape, make_plan
 from rapidbyte.ports import Block, Snapshot, Source
 from rapidbyte.sources.files import FilesSource
+from rapidbyte.sources.local import LocalSource
+from rapidbyte.sources.local.duck import DuckDatabase
+from rapidbyte.sources.local.sqlite import SqliteDatabase
 from rapidbyte.sources.postgres import PostgresSource
 from rapidbyte.spec import Connection, FilesSourceSpec, PostgresSourceSpec, Resources, RunOptions, StreamSpec
 from tests.fakes import FACTS, FakeLeader
@@ -103,7 +108,37 @@ def ndjson_case(tmp_path: Path) -> Case:
     return files_case(tmp_path, "numbers.ndjson")
 
 
-@pytest.fixture(params=["postgres", "increment", "csv", "parquet", "ndjson"])
+@pytest.fixture
+def sqlite_case(tmp_path: Path) -> Case:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as made:
+        made.execute("CREATE TABLE numbers (id INTEGER PRIMARY KEY, pad TEXT)")
+        made.executemany("INSERT INTO numbers VALUES (?, ?)", ((i, "x" * 200) for i in range(1, ROWS + 1)))
+        made.commit()
+    database = SqliteDatabase("shop.db", base_dir=str(tmp_path), stop=lambda: False)
+    return local_case(LocalSource(database, lambda: False))
+
+
+@pytest.fixture
+def duckdb_case(tmp_path: Path) -> Case:
+    with duckdb.connect(tmp_path / "shop.duckdb") as made:
+        made.execute(
+            f"CREATE TABLE numbers AS SELECT i::bigint AS id, repeat('x', 200) AS pad FROM range(1, {ROWS + 1}) t(i)"
+        )
+    database = DuckDatabase("shop.duckdb", base_dir=str(tmp_path), memory_bytes=1 << 27, stop=lambda: False)
+    return local_case(LocalSource(database, lambda: False))
+
+
+def local_case(source: LocalSource) -> Case:
+    return Case(
+        source=source,
+        spec=StreamSpec(name="numbers"),
+        wire="arrow-binary",
+        ids=arrow_ids,
+        missing=StreamSpec(name="nowhere"),
+    )
+
+
+@pytest.fixture(params=["postgres", "increment", "csv", "parquet", "ndjson", "sqlite", "duckdb"])
 def case(request: pytest.FixtureRequest) -> Case:
     return request.getfixturevalue(f"{request.param}_case")
 

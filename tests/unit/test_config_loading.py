@@ -196,10 +196,11 @@ BAD: list[tuple[str, str, str]] = [
     ("  write_mode: append", "  append_strategy: @@straight", "`straight` is not one of staged, direct"),
     ("  write_mode: append", "  write_mode: upsert\n  append_strategy: @@direct", "`append_strategy: direct` does not go with upsert"),
     ("  write_mode: append", "  publish: @@all", "`all` is not one of each, together"),
-    ("  write_mode: append", "  hooks: {before_load: @@[select 1]}", "`before_load` is not available in this version"),
     ("  write_mode: append", "  max_rejects: @@-5", "a number of rows or a percentage is due here, not `-5`"),
     ("  write_mode: append", "  max_rejects: @@101%", "a number of rows or a percentage is due here, not `101%`"),
     ("  write_mode: append", "  max_rejects: @@1.5", "a number of rows or a percentage is due here, not `1.5`"),
+    ("  write_mode: append", "  hooks: {before_load: @@['/* x */ commit']}", "COMMIT cannot be a hook"),
+    ("  write_mode: append", "  hooks: {after_load: @@['/* */']}", "a statement is due here"),
     # transforms
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: @@sqll, config: {}}]", "`sqll` is not one of sql, validate"),
     ("pipeline: shop", "pipeline: shop\ntransforms: [{use: sql, config: {@@querry: x}}]", "unknown key `querry`"),
@@ -233,8 +234,9 @@ BAD: list[tuple[str, str, str]] = [
 ]  # fmt: skip
 
 BAD_FILES: list[tuple[str, str, str]] = [
-    ("    path: data/*.csv", "    path: @@s3://b/x.csv", "remote files are not available in this version"),
-    ("    path: data/*.csv", '    path: @@"-"', "standard input cannot be read in this version"),
+    ("    path: data/*.csv", "    path: @@ftp://b/x.csv", "ftp:// cannot be read"),
+    ("    path: data/*.csv", "    path: @@https://u:p@b/x.csv", "the address holds a user or password"),
+    ("    - name: flights", '    - {name: a, path: "-", sync_mode: @@incremental}', "standard input has no increments"),
     ("    path: data/*.csv", "    path: x\n    format: ndjson\n    decimal_comma: @@true", "is an option of csv, not of ndjson"),
     ("    path: data/*.csv", "    format: csv", "the stream has no `path`"),
     ("    path: data/*.csv", "    path: x\n    format: @@xml", "`xml` is not one of csv, ndjson, parquet, arrow"),
@@ -245,7 +247,7 @@ BAD_FILES: list[tuple[str, str, str]] = [
     ("    path: data/*.csv", "    path: x\n    skip: @@-1", "the number must be at least 0"),
     ("    path: data/*.csv", "    path: x\n    format: parquet\n    header: @@true", "`header` is an option of csv, not of"),
     ("    path: data/*.csv", "    @@dsn: x", "unknown key `dsn` (it belongs to use: postgres)"),
-    ("    - name: flights", "    - {name: a, @@query: select 1}", "unknown key `query` (it belongs to use: postgres)"),
+    ("    - name: flights", "    - {name: a, @@partition_key: select 1}", "unknown key `partition_key` (it belongs to use: postgres)"),
     ("    - name: flights", '    - {name: a, infer: @@"off"}', "`off` is not one of sample, full"),
     ("    - name: flights", "    - {name: a, types: @@text}", "a mapping of columns to types is due here"),
     ("    - name: flights", '    - {name: a, types: @@{id: "int\\n"}}', "the type of column `id` is no type's name"),

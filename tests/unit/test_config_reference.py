@@ -48,4 +48,4 @@ def test_a_key_whose_words_depend_on_the_connector_lists_them_all() -> None:
     """`source.use` above all."""
     section = reference().split("## `source`\n")[1].partition("\n## ")[0]
     (row,) = [line for line in section.splitlines() if "`use`" in line]
-    assert row == "| `use` | `postgres`, `files` | required | all | The connector. |"
+    assert row == "| `use` | `postgres`, `files`, `sqlite`, `duckdb` | required | all | The connector. |"

@@ -301,8 +301,7 @@ def faults(folder: Folder) -> dict[str, tuple[type[RapidbyteError], str]]:
         "a.csv.bz2": (ConfigError, "compression_unsupported"),
         "a.parquet.gz": (ConfigError, "compression_unsupported"),
         "kinds-*": (ConfigError, "formats_mixed"),
-        "https://example.com/a.csv": (ConfigError, "path_remote"),
-        "s3://bucket/a.parquet": (ConfigError, "path_remote"),
+        "ftp://example.com/a.csv": (ConfigError, "path_remote"),
     }
 
 
@@ -335,7 +334,6 @@ def test_damaged_pages_are_a_source_error(folder: Folder) -> None:
         ({"types": (("nope", "int"),)}, "column_unknown"),
         ({"types": (("a", "integr"),)}, "type_unknown"),
         ({"allow_lossy": ("nope",)}, "column_unknown"),
-        ({"query": "select 1"}, "query_unsupported"),
         ({"sync_mode": "cdc"}, "sync_mode_unsupported"),
     ],
 )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from rapidbyte.contract import CopyTarget, RejectTarget, WriteContract
 from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, privileges, records, runs
+from rapidbyte.destinations.postgres.hooks import check_hooks
 from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
@@ -135,6 +136,7 @@ class PostgresLeader:
         cures: a worker role that does not exist; DestinationError when the workers' login is refused.
         """
         with self._session.looking("looking at privileges") as connection:
+            check_hooks(connection, self._spec.destination.hooks)
             role = privileges.current_role(connection)
             missing: dict[str, None] = {}
             stages = any(_is_staged_with_us(stream) for stream in plan.streams)
@@ -255,6 +257,8 @@ class PostgresLeader:
                 publications=publications,
                 publish_timeout_seconds=self._spec.destination.publish_timeout_seconds,
                 statistics=statistics,
+                hooks=self._spec.destination.hooks,
+                schema=self._spec.destination.schema,
             ).carry_out()
         return tuple(
             with_statistics(self._session, each.contract, report, renewed=statistics.renewed(each.contract, report))

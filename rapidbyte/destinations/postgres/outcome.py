@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 
 from rapidbyte.destinations.postgres import cursors, leases, loads, locks
 from rapidbyte.destinations.postgres.finalize import publish
+from rapidbyte.destinations.postgres.hooks import run_after, run_before
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.order import acting_parents, parents_first, references_among
 from rapidbyte.destinations.postgres.rewrite import Together, delete_early
@@ -23,6 +24,7 @@ from rapidbyte.failpoints import failpoint
 from rapidbyte.pg.failure import is_connection_loss
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, commit, translated
 from rapidbyte.ports import FinalizeReport, Publication, never
+from rapidbyte.spec import Hooks
 
 LOOK_UP_SECONDS = 60.0
 """How long the outcome of a COMMIT is asked for when its acknowledgement was lost; a crash restart takes about 4 s."""
@@ -39,6 +41,9 @@ class Publishing:
     publications: Sequence[Publication]
     publish_timeout_seconds: float
     statistics: StageStatistics
+    hooks: Hooks = field(default_factory=Hooks)
+    schema: str = "public"
+    """In which hooks look first."""
 
     @property
     def doing(self) -> str:
@@ -53,7 +58,9 @@ class Publishing:
             with rolled_back_by_failure(connection):
                 failpoint("pub.begin")
                 leases.require_fence(connection, pipeline=self.held.pipeline, fence=self.held.fence)
+                run_before(connection, self.hooks, self.schema)
                 reports = self._publish_all(connection)
+                run_after(connection, self.hooks, self.schema)
                 connection.require_going()
             failpoint("pub.commit_before")
             try:

@@ -11,6 +11,7 @@
     condition       `where`, and nested values as JSON: the only DuckDB
     increment       which files are new, and what tells one from a later one of its name
     provenance      columns that say where a row comes from
+    spool           what can be read only once; remote, opening: what lies in a store
     read            one partition, read
     describe        columns, types, rows; contents
     source          FilesSource: streams, snapshot, partitions

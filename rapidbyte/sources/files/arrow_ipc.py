@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import SourceError
+from rapidbyte.sources.files.opening import OpenFile, open_file
 from rapidbyte.sources.files.parquet import ParquetFacts, RowGroup, require_names
-from rapidbyte.sources.files.paths import DataFile, TimedFile
+from rapidbyte.sources.files.paths import DataFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,13 +20,13 @@ _END_OF_STREAM = b"\xff\xff\xff\xff" + bytes(4)
 
 
 @contextmanager
-def _opened(file: DataFile) -> Generator[tuple[Any, TimedFile, bool]]:
+def _opened(file: DataFile) -> Generator[tuple[Any, OpenFile, bool]]:
     """The reader, what it reads, and whether it is of the file format."""
     import pyarrow as pa
     from pyarrow import ipc
 
     try:
-        with TimedFile(file) as on_disk:
+        with open_file(file) as on_disk:
             is_file = on_disk.read(len(_MAGIC)) == _MAGIC
             on_disk.seek(0)
             source = pa.PythonFile(on_disk, mode="r")
@@ -53,7 +54,7 @@ def read_facts(file: DataFile) -> ParquetFacts:
     return ParquetFacts(schema=schema, groups=groups, intervals=(), old_timestamps=())
 
 
-def _require_end(file: DataFile, on_disk: TimedFile) -> None:
+def _require_end(file: DataFile, on_disk: OpenFile) -> None:
     """Raises SourceError for a stream without its end mark: one that was cut between two batches looks complete."""
     on_disk.seek(max(0, file.size - len(_END_OF_STREAM)))
     if on_disk.read(len(_END_OF_STREAM)) != _END_OF_STREAM:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,6 +52,10 @@ class Dialect:
     """Lines before the header."""
 
 
+MOST_COLUMNS = 20_000
+"""Of a file, whichever of them are loaded."""
+
+
 def choose_dialect(spec: FilesSourceSpec, file: DataFile) -> Dialect:
     """What the configuration says, what the name says, PostgreSQL's own defaults; the delimiter from the first record.
 
@@ -74,8 +79,18 @@ def choose_dialect(spec: FilesSourceSpec, file: DataFile) -> Dialect:
     )
     if known.delimiter:
         return known
-    counts = {mark: len(_first_record(file, replace(known, delimiter=mark))) for mark in DELIMITERS if mark != quote}
+    counts = {mark: _width(file, replace(known, delimiter=mark)) for mark in DELIMITERS if mark != quote}
     return replace(known, delimiter=max(counts, key=lambda mark: counts[mark]))
+
+
+def _width(file: DataFile, dialect: Dialect) -> int:
+    """How many fields the first record has; 0 where it is none, as one endless field is."""
+    try:
+        return len(_first_record(file, dialect))
+    except SourceError as error:
+        if error.code != "header_invalid":
+            raise
+        return 0
 
 
 def read_header(file: DataFile, dialect: Dialect) -> tuple[str, ...]:
@@ -86,12 +101,18 @@ def read_header(file: DataFile, dialect: Dialect) -> tuple[str, ...]:
     record = _first_record(file, dialect)
     if not record:
         raise SourceError(f"{file.path} holds nothing but empty lines", code="file_empty")
+    if len(record) > MOST_COLUMNS:
+        raise _header_error(
+            file, f"has {len(record)} columns; PostgreSQL holds 1600, and more than {MOST_COLUMNS} are not read"
+        )
     if not dialect.header:
         return tuple(f"column{number}" for number in range(1, len(record) + 1))
     unnamed = [str(number) for number, name in enumerate(record, 1) if not name.strip()]
     if unnamed:
         raise _header_error(file, f"has no name for column {', '.join(unnamed)}")
-    twice = sorted({name for name in record if record.count(name) > 1})
+    if any("\0" in name for name in record):
+        raise _header_error(file, "holds a NUL character, which no name can")
+    twice = sorted(name for name, count in Counter(record).items() if count > 1)
     if twice:
         raise _header_error(file, f"has {', '.join(map(repr, twice))} more than once")
     numbers = [name for name in record if re.fullmatch(r"[+-]?\d[\d.,:TZ+-]*", name)]

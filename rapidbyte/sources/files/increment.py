@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from rapidbyte.cursor import FILES_FIELD, CursorBounds, FileMark, files_value
 from rapidbyte.errors import CancelledError, SourceError
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.paths import DataFile, TimedFile, relative, require_unchanged
+from rapidbyte.sources.files.opening import open_file, require_unchanged
+from rapidbyte.sources.files.paths import DataFile, relative
 
 HASHED_BYTES = 1 << 20
 """Read at once; between two readings it is asked whether to stop."""
@@ -58,10 +59,15 @@ def new_files(
 
 
 def mark_of(file: DataFile, base_dir: str, stop: Stop) -> FileMark:
-    """The file as it is now; reads it to its end. Raises SourceError, CancelledError."""
+    """The file as it is now; reads it to its end, unless a store tells its versions apart. Raises SourceError,
+    CancelledError.
+    """
+    name = relative(file.path, base_dir)
+    if file.address is not None and file.tag:
+        return FileMark(path=name, size=file.size, stamp=file.fingerprint, digest=file.tag)
     content = hashlib.sha256()
     try:
-        with TimedFile(file) as source:
+        with open_file(file) as source:
             while piece := source.read(HASHED_BYTES):
                 if stop():
                     raise CancelledError(f"stopped while {file.path} was looked at", code="stopped")
@@ -69,9 +75,7 @@ def mark_of(file: DataFile, base_dir: str, stop: Stop) -> FileMark:
     except OSError as error:
         raise SourceError(f"{file.path}: {error.strerror}", code="file_unreadable") from error
     require_unchanged(file)
-    return FileMark(
-        path=relative(file.path, base_dir), size=file.size, stamp=file.fingerprint, digest=content.hexdigest()
-    )
+    return FileMark(path=name, size=file.size, stamp=file.fingerprint, digest=content.hexdigest())
 
 
 def require_as_marked(files: Sequence[DataFile], marks: Sequence[FileMark], base_dir: str) -> frozenset[str]:

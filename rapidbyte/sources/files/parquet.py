@@ -12,7 +12,8 @@ from rapidbyte.errors import SourceError
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in
 from rapidbyte.sources.files.infer import WIDEST_DECIMAL
-from rapidbyte.sources.files.paths import DataFile, TimedFile
+from rapidbyte.sources.files.opening import OpenFile, open_file
+from rapidbyte.sources.files.paths import DataFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,13 +71,13 @@ class ParquetFacts:
 
 
 @contextmanager
-def _opened(file: DataFile) -> Generator[tuple[Any, TimedFile]]:
+def _opened(file: DataFile) -> Generator[tuple[Any, OpenFile]]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
         with (
-            TimedFile(file) as on_disk,
+            open_file(file) as on_disk,
             parquet.ParquetFile(
                 on_disk,
                 buffer_size=BUFFER_BYTES,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import glob
 import io
-import re
+import os
 import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from rapidbyte.errors import ConfigError, SourceError
-from rapidbyte.spec import FileFormat, FilePath, paths_of
+from rapidbyte.model import Secret
+from rapidbyte.spec import FileFormat, FilePath, Storage, paths_of
 
 Compression = Literal["gzip", "zstd"]
 
@@ -37,14 +38,32 @@ _BINARY = ("parquet", "arrow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a file lies that is not here, and what opens the door."""
+
+    scheme: str
+    url: Secret
+    """With whatever follows a `?`."""
+    storage: Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
     """A file as it was when it was found."""
 
     path: str
-    """Absolute."""
+    """Absolute; an address; or what the file is called, where it has none. Nothing secret is in it."""
     size: int
     modified_ns: int
     inode: int
+    spool: str | None = None
+    """The file that is read in its stead: it could be read only once. No later run finds it again."""
+    packed: Compression | None = None
+    """How a spooled one is compressed; others tell it by their names."""
+    address: Address | None = None
+    """Of a file in a store; `path` is its address without secrets."""
+    tag: str = ""
+    """What a store tells one version of a file from another by."""
 
     @property
     def name(self) -> str:
@@ -54,7 +73,7 @@ class DataFile:
     @property
     def fingerprint(self) -> str:
         """Tells the file from a later one of this path; the inode is not in it, a copy that kept its time is equal."""
-        return f"{self.size}/{self.modified_ns}"
+        return f"{self.size}/{self.modified_ns if self.address is None else self.tag}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +87,8 @@ class ByteRange:
 class TimedFile(io.FileIO):
     """A file, opened for reading, that knows how long reading it took."""
 
-    def __init__(self, file: DataFile) -> None:
-        super().__init__(file.path, "r")
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "r")
         self.seconds = 0.0
         """Spent waiting for the file system so far."""
 
@@ -94,7 +113,7 @@ def find_files(path: FilePath, base_dir: str, given: FileFormat | None = None) -
     Of a folder, those whose names say that they are of the `given` format, or of any where none is given; of
     `folder/**` those below it, too. At least one, none of them empty.
 
-    Raises ConfigError for an address elsewhere, SourceError for a file that is not there, empty, or not a plain file,
+    Raises SourceError for a file that is not there, empty, or not a plain file,
     and for a folder without such files.
     """
     found = [file for part in paths_of(path) for file in _files_at(part, base_dir, given)]
@@ -102,10 +121,6 @@ def find_files(path: FilePath, base_dir: str, given: FileFormat | None = None) -
 
 
 def _files_at(path: str, base_dir: str, given: FileFormat | None) -> tuple[DataFile, ...]:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path):
-        raise ConfigError(
-            f"{path}: files elsewhere cannot be read in this version", code="path_remote", hint="copy it here first"
-        )
     wanted = (Path(base_dir) / Path(path).expanduser()).absolute()
     if wanted.name == "**":
         return _files_in(wanted.parent, given, is_deep=True)
@@ -114,10 +129,21 @@ def _files_at(path: str, base_dir: str, given: FileFormat | None) -> tuple[DataF
     if not glob.has_magic(path) or wanted.exists():
         return (stamp(wanted),)
     found = [Path(name) for name in sorted(glob.glob(str(wanted), recursive=True))]  # noqa: PTH207 - ** and order
-    files = tuple(stamp(name) for name in found if not name.is_dir())
+    files = tuple(stamp(name) for name in _each_once(found) if not name.is_dir())
     if not files:
         raise SourceError(f"no file matches {wanted}", code="file_not_found", hint="is the path right?")
     return files
+
+
+def _each_once(found: list[Path]) -> list[Path]:
+    """These paths without those that lead to a file that another one leads to: a link may lead back above itself.
+
+    Of several the shortest stays, which goes through the fewest links.
+    """
+    kept: dict[str, Path] = {}
+    for path in sorted(found, key=lambda each: (len(each.parts), str(each))):
+        kept.setdefault(os.path.realpath(path), path)
+    return sorted(kept.values())
 
 
 def _files_in(folder: Path, given: FileFormat | None, *, is_deep: bool) -> tuple[DataFile, ...]:
@@ -127,7 +153,7 @@ def _files_in(folder: Path, given: FileFormat | None, *, is_deep: bool) -> tuple
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}", code="file_unreadable") from error
     plain = [path for path in names if path.is_file() and not path.name.startswith(".")]
-    suitable = [path for path in plain if (found := _format_by_name(path)) is not None and given in (None, found)]
+    suitable = [path for path in plain if is_data_file(path, given)]
     if suitable:
         return tuple(stamp(path) for path in suitable)
     there = ", ".join(path.name for path in plain[:3]) + (", ..." if len(plain) > 3 else "")
@@ -164,14 +190,10 @@ def relative(path: str, folder: str) -> str:
     return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
 
 
-def require_unchanged(file: DataFile) -> None:
-    """Raises SourceError when the file is not the one that was found: what was read may not belong together."""
-    if stamp(Path(file.path)) != file:
-        raise SourceError(
-            f"{file.path} has changed since it was looked at",
-            code="file_changed",
-            hint="run again when nothing writes to it any more",
-        )
+def is_data_file(path: PurePath, given: FileFormat | None) -> bool:
+    """Whether a folder's file is one to load, by its name: of the `given` format, or of any; hidden ones are not."""
+    found = _format_by_name(path)
+    return not path.name.startswith(".") and found is not None and given in (None, found)
 
 
 def format_of(file: DataFile, given: FileFormat | None) -> FileFormat:
@@ -188,6 +210,8 @@ def format_of(file: DataFile, given: FileFormat | None) -> FileFormat:
 
 def compression_of(file: DataFile, file_format: FileFormat) -> Compression | None:
     """How the file is compressed, by its name. Raises ConfigError for what cannot be read."""
+    if file.packed is not None and file_format not in _BINARY:
+        return file.packed
     ending = Path(file.path).suffix.lower()
     if ending in _UNREADABLE or (ending in _COMPRESSIONS and file_format in _BINARY):
         raise ConfigError(
@@ -203,11 +227,11 @@ def is_tab_separated(file: DataFile) -> bool:
     return any(ending in (".tsv", ".tab") for ending in _endings(Path(file.path))[-1:])
 
 
-def _format_by_name(path: Path) -> FileFormat | None:
+def _format_by_name(path: PurePath) -> FileFormat | None:
     return _FORMATS.get(next(reversed(_endings(path)), ""))
 
 
-def _endings(path: Path) -> list[str]:
+def _endings(path: PurePath) -> list[str]:
     """The name's endings in lower case, without those of a compression."""
     endings = [ending.lower() for ending in path.suffixes]
     return [ending for ending in endings if ending not in _COMPRESSIONS and ending not in _UNREADABLE]

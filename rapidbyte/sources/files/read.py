@@ -25,8 +25,9 @@ from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
+from rapidbyte.sources.files.opening import require_unchanged
 from rapidbyte.sources.files.parquet import Groups, ParquetFacts, Settled, deliver, read_facts, require_names, settle
-from rapidbyte.sources.files.paths import ByteRange, DataFile, relative, require_unchanged
+from rapidbyte.sources.files.paths import ByteRange, DataFile, relative
 from rapidbyte.sources.files.provenance import Provenance
 from rapidbyte.sources.files.text import lines_before, text_lines
 from rapidbyte.spec import FileFormat

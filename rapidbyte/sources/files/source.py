@@ -19,12 +19,17 @@ from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.contents import BLOCK_BYTES
 from rapidbyte.sources.files.describe import Described, describe_stream
 from rapidbyte.sources.files.increment import new_files, require_as_marked
+from rapidbyte.sources.files.opening import require_unchanged
 from rapidbyte.sources.files.parquet import group_ranges
-from rapidbyte.sources.files.paths import DataFile, find_files, relative, require_unchanged
+from rapidbyte.sources.files.paths import DataFile, find_files, relative
 from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
+from rapidbyte.sources.files.remote import find_remote
 from rapidbyte.sources.files.split import cut_lines
+from rapidbyte.sources.files.spool import STANDARD_INPUT, Spool
 from rapidbyte.sources.files.text import never
-from rapidbyte.spec import FilesSourceSpec, StreamSpec
+from rapidbyte.sources.local.duck import DuckDatabase
+from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
+from rapidbyte.spec import FilePath, FilesSourceSpec, StreamSpec, paths_of
 from rapidbyte.transforms.printing import listed, printed
 
 _TEXT_ENDINGS = ("csv", "tsv", "ndjson", "jsonl", "json")
@@ -35,13 +40,17 @@ _DATA_FILES = (
 
 
 class FilesSource:
-    """CSV and Parquet files. Used by one thread; the readers it hands out, by many."""
+    """Files, and queries over files. Used by one thread; the readers it hands out, by many."""
 
     def __init__(self, spec: FilesSourceSpec, *, max_memory_bytes: int = 256 << 20, stop: Stop = never) -> None:
         self._spec = spec
         self._stop = stop
         self._max_row_bytes = max(BLOCK_BYTES, max_memory_bytes // 16)
         self._described: dict[str, Described] = {}
+        self._spool = Spool(stop)
+        self._given: dict[str, str] = {}
+        memory = max(64 << 20, max_memory_bytes // 2)
+        self._queries = LocalSource(DuckDatabase(None, base_dir=spec.base_dir, memory_bytes=memory, stop=stop), stop)
 
     def facts(self) -> ServerFacts | None:
         """None: there is no server."""
@@ -53,13 +62,16 @@ class FilesSource:
         Raises SourceError for files that are missing, broken or unlike each other, ConfigError for what the pipeline
         says of them and is not so, DataError for CSV whose first rows are malformed.
         """
-        return tuple(self._describe(stream).shape for stream in streams)
+        return tuple(
+            self._describe(stream).shape if stream.query is None else self._queries.describe((stream,))[0]
+            for stream in streams
+        )
 
     def discover(self) -> tuple[StreamShape, ...]:
         """Every file of the configured path, or of the folder where there is none, as a stream of its own."""
         folder = self._spec.base_dir
         if self._spec.path is not None:
-            found = find_files(self._spec.path, folder, self._spec.format)
+            found = self._find(self._spec.path)
         else:
             paths = sorted(path for ending in _DATA_FILES for path in Path(folder).glob(ending))
             found = tuple(file for path in paths for file in find_files(str(path.absolute()), folder))
@@ -100,11 +112,13 @@ class FilesSource:
     @contextmanager
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> Generator[FilesSnapshot]:
         """The files as `describe` found them. Raises SourceError when one has changed since."""
-        described = {stream.name: self._of(stream) for stream in streams}
+        queries = tuple(stream for stream in streams if stream.shape.spec.query is not None)
+        described = {stream.name: self._of(stream) for stream in streams if stream not in queries}
         for stream in described.values():
             for file in stream.task.files:
                 require_unchanged(file)
-        yield FilesSnapshot(described, self._spec.base_dir, self._stop)
+        with self._queries.snapshot(queries) as asked:
+            yield FilesSnapshot(described, asked, self._spec.base_dir, self._stop)
 
     def _describe(self, stream: StreamSpec) -> Described:
         if self._stop():
@@ -122,16 +136,33 @@ class FilesSource:
         path = stream.path or self._spec.path
         if path is None:
             raise ConfigError(f"stream {stream.name} has no path", code="path_missing", hint="give it one")
-        files = find_files(path, self._spec.base_dir, self._spec.format)
+        files = self._find(path)
         namesakes = tuple(file for file in files if _stem(file) == stream.name)
         return namesakes if stream.path is None and namesakes else files
+
+    def _find(self, path: FilePath) -> tuple[DataFile, ...]:
+        """The files of these paths, each once: here, in a store, and standard input."""
+        found = [file for part in paths_of(path) for file in self._found(self._given.get(part, part))]
+        return tuple({file.path: file for file in found}.values())
+
+    def _found(self, part: str) -> tuple[DataFile, ...]:
+        if part == STANDARD_INPUT:
+            found = (self._spool.standard_input(),)
+        elif "://" in part:
+            found = find_remote(part, self._spec.format, self._spec.storage, self._spool)
+        else:
+            return find_files(part, self._spec.base_dir, self._spec.format)
+        if len(found) == 1:
+            self._given[found[0].path] = part
+        return found
 
 
 class FilesSnapshot:
     """Files that are as they were when they were described; whoever reads one looks again, before and after."""
 
-    def __init__(self, described: dict[str, Described], base_dir: str, stop: Stop) -> None:
+    def __init__(self, described: dict[str, Described], queries: LocalSnapshot, base_dir: str, stop: Stop) -> None:
         self._described = described
+        self._queries = queries
         self._base_dir = base_dir
         self._taken_at = dt.datetime.now(dt.UTC)
         self._stop = stop
@@ -146,6 +177,8 @@ class FilesSnapshot:
 
         Of an increment's files alone. Raises SourceError where one of these is not what it was.
         """
+        if stream.name not in self._described:
+            return self._queries.partitions(stream, partition_bytes)
         found = self._described[stream.name]
         chosen = None if bounds is None else require_as_marked(found.task.files, bounds.files, self._base_dir)
         ranges: list[FileRange] = []
@@ -155,12 +188,15 @@ class FilesSnapshot:
             if found.task.is_text:
                 ranges.extend(_text_ranges(found.task, file, partition_bytes))
                 continue
+            stamp = file.fingerprint if file.spool is None else None
             for low, high in group_ranges(found.groups[index], partition_bytes):
-                ranges.append(FileRange(path=file.path, low_group=low, high_group=high, fingerprint=file.fingerprint))
+                ranges.append(FileRange(path=file.path, low_group=low, high_group=high, fingerprint=stamp))
         return tuple(Partition(stream=stream.name, index=index, range=part) for index, part in enumerate(ranges))
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         """Reads one of these partitions. Picklable."""
+        if stream.name not in self._described:
+            return self._queries.reader(stream, plan)
         task = self._described[stream.name].task
         if task.metadata:
             task = replace(task, run_id=plan.run_id, loaded_at=self._taken_at)
@@ -171,6 +207,8 @@ class FilesSnapshot:
 
         An increment goes on also where more files have come: they are the next one's.
         """
+        if stream.name not in self._described:
+            return False
         now = {file.path: file.fingerprint for file in self._described[stream.name].task.files}
         then = {part.range.path: part.range.fingerprint for part in partitions if isinstance(part.range, FileRange)}
         return then.items() <= now.items() if stream.is_incremental else now == then
@@ -181,6 +219,8 @@ class FilesSnapshot:
 
     def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
         """The first rows that meet the condition, as PostgreSQL would print their values."""
+        if stream.name not in self._described:
+            return self._queries.sample(stream, limit)
         found = self._described[stream.name]
         task = replace(found.task, loaded_at=self._taken_at)
         rows: list[tuple[str | None, ...]] = []
@@ -203,6 +243,9 @@ class FilesSnapshot:
 
 def _text_ranges(task: FileTask, file: DataFile, partition_bytes: int) -> Iterator[FileRange]:
     encoding = task.encoding if task.dialect is None else task.dialect.encoding
+    if file.spool is not None:
+        yield FileRange(path=file.path)  # without a fingerprint: no later run has these bytes again
+        return
     cut = cut_lines(file, partition_bytes=partition_bytes, encoding=encoding, dialect=task.dialect)
     for part in cut.parts:
         # A file in one part is a range without bounds, as compressed ones are.
@@ -216,11 +259,5 @@ def _stem(file: DataFile) -> str:
 
 def _refuse_later(stream: StreamSpec) -> None:
     """What a stream of files cannot have, in this version or at all."""
-    if stream.query is not None:
-        raise ConfigError(
-            "`query` over files is not available in this version",
-            code="query_unsupported",
-            hint="`where` and `columns` are",
-        )
     if stream.sync_mode == "cdc":
         raise ConfigError(f"files cannot be read as {stream.sync_mode}", code="sync_mode_unsupported")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from rapidbyte.errors import SourceError
 from rapidbyte.sources.files.delimited import Dialect
-from rapidbyte.sources.files.paths import ByteRange, DataFile, TimedFile, compression_of
+from rapidbyte.sources.files.opening import open_file
+from rapidbyte.sources.files.paths import ByteRange, DataFile, compression_of
 
 WINDOW_BYTES = 1 << 20
 """A file is looked through in pieces of this size."""
@@ -71,7 +72,7 @@ def obstacle(file: DataFile, encoding: str, dialect: Dialect | None) -> str | No
 
 def _row_ends(file: DataFile, size: int) -> Iterator[int]:
     """The first line break after each `size` bytes."""
-    with TimedFile(file) as source:
+    with open_file(file) as source:
         place = size
         while place < file.size:
             source.seek(place)
@@ -87,7 +88,7 @@ def _row_ends(file: DataFile, size: int) -> Iterator[int]:
 def _unquoted_ends(file: DataFile, size: int, quote: bytes) -> Iterator[int]:
     """The same, outside of quotes; at last -1 where quotes are odd in number."""
     due, place, quotes = size, 0, 0
-    with TimedFile(file) as source:
+    with open_file(file) as source:
         while piece := source.read(WINDOW_BYTES):
             done = 0
             while place + len(piece) > due:

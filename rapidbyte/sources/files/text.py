@@ -11,7 +11,8 @@ from typing import Any
 
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.paths import ByteRange, DataFile, TimedFile, compression_of
+from rapidbyte.sources.files.opening import open_file
+from rapidbyte.sources.files.paths import ByteRange, DataFile, compression_of
 
 _SIGNATURES = {
     b"\x1f\x8b": ("compressed by gzip", "let its name end in .gz"),
@@ -57,7 +58,7 @@ class TextBytes(io.RawIOBase):
         self._compression = compression_of(file, "csv")
         self._stop = stop
         self._encoding = encoding
-        self._file_on_disk = TimedFile(file)
+        self._file_on_disk = open_file(file)
         self._source = self._opened()
         self._decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)()
         self._ready = memoryview(b"")
@@ -145,6 +146,13 @@ class TextBytes(io.RawIOBase):
         for signature, (what, hint) in _SIGNATURES.items():
             if self._compression is None and data.startswith(signature):
                 raise SourceError(f"{self._file.path} is {what}", code="file_format", hint=hint)
+        if self._encoding == "utf-8" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise DataError(
+                f"{self._file.path} is not utf-8: its byte order mark is that of utf-16",
+                code="encoding_invalid",
+                sqlstate="22021",
+                hint="set `encoding: utf-16` in source.config",
+            )
         data = data.removeprefix(codecs.BOM_UTF8)
         while True:
             cut = _line_end(data, at_end=self._ended)
