@@ -99,12 +99,13 @@ def _guarded(work: Callable[[], int], otherwise: Callable[[Exception], int]) -> 
 def _carried_out(arguments: Sequence[str], console: Console) -> int:
     import typer
 
-    from rapidbyte.cli.application import application
+    from rapidbyte.cli.application import application_for
     from rapidbyte.cli.console import UnwritableStdout, stdout_error
     from rapidbyte.errors import RapidbyteError
 
     try:
-        code = application(hoisted(arguments), prog_name="rapidbyte", standalone_mode=False, obj=console)
+        front = hoisted(arguments)
+        code = application_for(front)(front, prog_name="rapidbyte", standalone_mode=False, obj=console)
         return _fail_interrupted(console) if code == _TYPER_INTERRUPTED else int(code or 0)
     except RapidbyteError as error:
         return console.fail(error)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from rapidbyte.cli.application import application
+from rapidbyte.cli.application import COMMANDS, take_global_options
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.report.failure import EXIT_MEANINGS
 
@@ -67,12 +67,8 @@ in a file that only you can read; it holds a traceback without the values of var
 
 def cli_page() -> str:
     """docs/cli.md: the global options, then every command."""
-    callback = application.registered_callback
-    parts = [_CLI_HEAD]
-    if callback is not None and callback.callback is not None:
-        parts.append("\n## Options of every command\n\nBefore or after the command.\n\n" + _options(callback.callback))
-    commands = [info.callback for info in application.registered_commands]
-    return "".join([*parts, *(_command(command) for command in commands if command is not None)])
+    shared = "\n## Options of every command\n\nBefore or after the command.\n\n" + _options(take_global_options)
+    return "".join([_CLI_HEAD, shared, *(_command(command) for command in COMMANDS)])
 
 
 def _command(function: Callable[..., Any]) -> str:

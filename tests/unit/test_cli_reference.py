@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rapidbyte.cli.application import application
+from rapidbyte.cli.application import COMMANDS, application_for
 from rapidbyte.cli.reference import PAGES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -21,8 +21,16 @@ def test_the_page_is_up_to_date(name: str) -> None:
 def test_every_command_and_option_is_on_the_page() -> None:
     """As the user types it."""
     page = PAGES["cli"]()
-    for info in application.registered_commands:
-        assert info.callback is not None
-        assert f"## `rapidbyte {info.callback.__name__}" in page
+    for command in COMMANDS:
+        assert f"## `rapidbyte {command.__name__}" in page
     for option in ("--stream NAME", "--set PATH=VALUE", "-v`, `--verbose", "--log-format text\\|json", "--from DSN"):
         assert f"`{option}" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [(["-v", "run", "x.yaml"], 1), (["plan"], 1), (["--help"], len(COMMANDS)), (["rnu"], len(COMMANDS))],
+)
+def test_only_the_command_that_is_named_is_taken_apart(arguments: list[str], count: int) -> None:
+    """All of them where none is, for the help and for what was meant."""
+    assert len(application_for(arguments).registered_commands) == count
