@@ -152,3 +152,22 @@ def test_a_target_that_does_not_exist_is_renamed_to(source_db: str, destination_
     assert load(source_db, destination_db).streams[0].publish == "direct"
     count = connect(destination_db).execute("SELECT count(*) FROM raw.orders")
     assert count.fetchone() == (40000,)
+
+
+def test_nothing_is_added_to_a_load_that_another_run_has_ended(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """A worker of a run that was thought dead comes back: its rows would be in the target twice (D3)."""
+    connect(source_db).execute(SOURCE)
+    admin = connect(destination_db)
+    admin.execute(TARGET)
+    admin.execute(
+        "CREATE FUNCTION raw.ended() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE _rapidbyte.loads SET state = 'discarded'; RETURN NULL; END $$;"
+        "CREATE TRIGGER ended AFTER INSERT ON raw.orders FOR EACH STATEMENT EXECUTE FUNCTION raw.ended()"
+    )
+    asked = spec(source_db, destination_db, "orders", write_mode="append", append_strategy="direct")
+    result = rapidbyte.run(asked, options=RunOptions(workers=1))
+    assert (result.exit_code, result.error and result.error.code) == (8, "load_ended")
+    landed = admin.execute("SELECT count(*) = (SELECT rows + 1 FROM _rapidbyte.receipts) FROM raw.orders").fetchone()
+    assert landed == (True,)

@@ -78,6 +78,14 @@ def _target(connection: PgConnection, load_id: str) -> QualifiedName | None:
     return None if row is None else QualifiedName(schema=row[0], name=row[1])
 
 
+def keep_writers_out(connection: PgConnection, load_id: str) -> None:
+    """Waits until no worker of this load has a transaction open, and keeps them out until ours has ended.
+
+    A worker of a run that was thought dead sees afterwards that the load has ended (D3).
+    """
+    connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))", (load_id,))
+
+
 def undo_statement(target: QualifiedName, load_id: str) -> sql.Composed:
     """DELETE of the rows that a direct load has landed and that nobody has changed since."""
     return sql.SQL(
@@ -95,6 +103,7 @@ def undo(connection: PgConnection, load_id: str) -> int:
     target = _target(connection, load_id)
     if target is None:
         return 0
+    keep_writers_out(connection, load_id)
     removed = connection.execute(undo_statement(target, load_id)).rowcount
     loads.end_load(connection, load_id, state="discarded")
     workers.release(connection, load_id)

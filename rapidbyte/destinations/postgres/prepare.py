@@ -75,7 +75,9 @@ def prepare(
     for record in left:
         found = found or _continued(connection, record, signature, bounds)
         if found is None or found.load_id != record.load_id:
-            drop_leftover(connection, record.load_id)
+            dropped = drop_leftover(connection, record.load_id)
+            if not dropped and record.publish == "direct":
+                raise _still_written(stream)
     direct.require_none_unfinished(
         connection, pipeline=held.pipeline, stream=stream.name, but=None if found is None else found.load_id
     )
@@ -159,10 +161,24 @@ def drop_leftover(connection: PgConnection, load_id: str) -> bool:
     return True
 
 
+def _still_written(stream: StreamPlan) -> DestinationError:
+    return DestinationError(
+        f"workers of an earlier run still write into {stream.target}",
+        code="direct_load_held",
+        hint="end that run, or its sessions on the server; then run again",
+        stream=stream.name,
+        table=str(stream.target),
+    )
+
+
 def discard(connection: PgConnection, load_id: str) -> None:
     """Drops the stage that the ledger names for a prepared load, and its receipts; marks the load as discarded."""
     record = loads.load_record(connection, load_id, lock_row=True)
-    if record is None or record.state != "prepared" or direct.has_landed(connection, record):
+    if record is None or record.state != "prepared":
+        return
+    if record.publish == "direct":
+        direct.keep_writers_out(connection, load_id)
+    if direct.has_landed(connection, record):
         return
     if record.stage is not None:
         connection.execute(ddl.drop_table(record.stage, if_exists=True))

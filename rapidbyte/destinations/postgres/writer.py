@@ -1,7 +1,7 @@
 """A worker's COPY: one connection, one transaction, one receipt. Nothing else is reachable from here.
 
 This module cannot change a table: it imports neither statements that do nor the leader, its connection is a local
-variable, and the only statements it has are the five below; where bad rows are set aside, those of `sieve`, too.
+variable, and the only statements it has are those below; where bad rows are set aside, those of `sieve`, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rapidbyte.contract import CopyTarget, PartitionReceipt, RejectTarget
 from rapidbyte.destinations.postgres.encode import Encoder
 from rapidbyte.destinations.postgres.sieve import Sieve
 from rapidbyte.destinations.postgres.text_checks import TextChecks
-from rapidbyte.errors import DataError
+from rapidbyte.errors import DataError, FenceError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import Laps
 from rapidbyte.model import Wire, session_name
@@ -162,8 +162,9 @@ def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Pa
     partition a second time (200 rows instead of 100).
     """
     connection.execute(
-        "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0))",
-        (f"{target.load_id}/{partition.index}",),
+        "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%s, 0)),"
+        " pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtextextended(%s, 0))",
+        (f"{target.load_id}/{partition.index}", target.load_id),
     )
     row = connection.execute(
         sql.SQL("SELECT rows, bytes, rejected FROM {} WHERE load_id = %s AND partition = %s").format(
@@ -172,9 +173,35 @@ def _earlier_receipt(connection: PgConnection, target: CopyTarget, partition: Pa
         (target.load_id, partition.index),
     ).fetchone()
     if row is None:
+        _require_open(connection, target)
         return None
     found = _receipt(target, partition, rows=row[0], size=row[1], already_loaded=True)
     return replace(found, rejected=row[2])
+
+
+def _require_open(connection: PgConnection, target: CopyTarget) -> None:
+    """Raises FenceError when another run has ended the load: rows that go straight into the target would come twice.
+
+    Whoever ends a load has its lock to himself, so what is true here stays so until we have committed. A login of the
+    workers' own may not read the ledger's loads: from it everything has been revoked instead.
+    """
+    loads = sql.Identifier(target.receipts.schema, "loads")
+    name = loads.as_string(connection)
+    readable = connection.execute(
+        "SELECT pg_catalog.has_table_privilege(pg_catalog.to_regclass(%s), 'SELECT')", (name,)
+    ).fetchone()
+    if readable is None or not readable[0]:
+        return
+    found = connection.execute(
+        sql.SQL("SELECT state FROM {} WHERE load_id = %s").format(loads), (target.load_id,)
+    ).fetchone()
+    if found is not None and found[0] != "prepared":
+        raise FenceError(
+            f"load {target.load_id} is {found[0]}: nothing can be added to it",
+            code="load_ended",
+            hint="another run has taken it over; run again",
+            table=str(target.table),
+        )
 
 
 def _require_all_rows(target: CopyTarget, *, rows: int, sent: int) -> None:
