@@ -15,6 +15,7 @@ from rapidbyte.cli.rejects import keys_of
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.result import RunResult
 from rapidbyte.spec import PipelineSpec, Rule, StreamSpec, ValidateTransform, WorkerLogin
+from tests.postgres.command import KILLED, project
 from tests.postgres.leading import lead
 from tests.postgres.loading import loaded, pipeline, refused
 
@@ -365,3 +366,24 @@ def test_a_result_is_json_with_the_counts(shop: tuple[str, str]) -> None:
     """`records_rejected`, of the run and of each stream."""
     result = loaded(orders(*shop, DLQ))
     assert json.dumps(result.streams[0].records_rejected) == "6"
+
+
+def test_a_run_that_is_killed_leaves_no_row_twice(shop: tuple[str, str], tmp_path: Path) -> None:
+    """A whole table begins anew after a crash: what was set aside of the load that is given up goes with it (C2)."""
+    found = project(
+        tmp_path / "shop",
+        {"use": "postgres", "config": {"dsn": shop[0]}},
+        shop[1],
+        stream={"name": "orders", "allow_lossy": ["amount"]},
+        write_mode="append",
+        on_data_error="dlq",
+        max_rejects="1%",
+    )
+    for failpoint in ("w.receipt#3=exit", "w.commit_sent#2=exit", "join.all_done=exit", "pub.commit_sent=exit"):
+        assert found.run(failpoint=failpoint).exit_code == KILLED
+    again = found.run()
+    total = rows_of(shop[1], "SELECT count(*), count(DISTINCT id) FROM raw.orders")[0]
+    loads = rows_of(shop[1], "SELECT count(DISTINCT load_id) FROM _rapidbyte.loads WHERE state = 'published'")[0][0]
+    assert again.exit_code == 0
+    assert total == (19994 * loads, 19994)
+    assert len(rejects(shop[1])) == 6 * loads
