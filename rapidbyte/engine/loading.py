@@ -30,7 +30,7 @@ from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.engine.pool import Fanout, thread_pool
 from rapidbyte.engine.volatile import explained
 from rapidbyte.engine.worker import PartitionJob
-from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.errors import CancelledError, RapidbyteError, SourceError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.ports import FinalizeReport, Publication, Snapshot, StreamFinished
 from rapidbyte.result import StreamStatus
@@ -111,7 +111,15 @@ class Loading:
         self._snapshot_lost = None
         with self._snapshot(waiting) as snapshot, thread_pool(self._work.plan.workers) as executor:
             failpoint("snap.exported")
-            jobs = self._jobs(waiting, snapshot)
+            try:
+                jobs = self._jobs(waiting, snapshot)
+            except SourceError as error:
+                if not self._is_split_again(error):
+                    raise
+                self._snapshots_lost += 1
+                self._work.runtime.observe(retry_event(error, self._snapshots_lost, stream=None))
+                self._again += [load for load in waiting if load.name not in self._ended]
+                return
             with Fanout(
                 executor,
                 jobs,
@@ -143,7 +151,7 @@ class Loading:
                 current, partitions = partitions_of(self._work, load, snapshot)
                 own = jobs_of(self._work, current, partitions, snapshot)
             except RapidbyteError as error:
-                if not self._work.isolated:
+                if not self._work.isolated or self._is_split_again(error):
                     error.at(stream=load.name)
                     raise
                 self._end_failed(load, error)
@@ -201,6 +209,12 @@ class Loading:
         self._snapshots_lost += 1
         self._work.runtime.observe(retry_event(error, self._snapshots_lost, stream=None))
         return True
+
+    def _is_split_again(self, error: RapidbyteError) -> bool:
+        """Whether another snapshot is taken, since this one was lost before its partitions were told."""
+        lost = isinstance(error, SourceError) and (error.code == SNAPSHOT_LOST or error.retry == "connection")
+        may = self._snapshots_lost < self._work.policy.max_retries and not self._work.stopping.event.is_set()
+        return lost and may
 
     def _stays(self, load: StreamLoad) -> bool:
         """Whether what is loaded cannot be taken back: partitions of a direct load are in the target."""

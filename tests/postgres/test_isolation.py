@@ -10,6 +10,7 @@ import pytest
 
 import rapidbyte
 from rapidbyte.model import Secret
+from rapidbyte.ports import BlockMoved, Event
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
     Connection,
@@ -266,3 +267,26 @@ def test_a_full_refresh_replaces_an_append(filled: str, destination_db: str, con
     result = rapidbyte.run(spec, options=RunOptions(full_refresh=True))
     assert (result.status, result.streams[0].write_mode) == ("succeeded", "replace")
     assert count(admin, "a") == 1000
+
+
+def test_a_target_that_goes_in_mid_run_is_not_said_to_be_as_it_was(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """D14: somebody drops it while its last partition is read: exit 4; the next run makes it anew."""
+    source, admin = connect(source_db), connect(destination_db)
+    source.execute("CREATE TABLE t AS SELECT 1 AS id")
+    admin.execute("CREATE SCHEMA raw; CREATE TABLE raw.t (id int); INSERT INTO raw.t VALUES (7)")
+    reached: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, BlockMoved) and not reached:
+            reached.append(event.stream)
+            connect(destination_db).execute("DROP TABLE raw.t")
+
+    spec = pipeline(source_db, destination_db, "t")
+    result = rapidbyte.run(spec, observe=observe)
+    assert result.error is not None
+    assert (result.exit_code, result.error.code) == (4, "target_changed")
+    assert result.error.afterwards == "this run has published nothing to raw.t"
+    assert rapidbyte.run(spec).error is None
+    assert admin.execute("SELECT id FROM raw.t").fetchall() == [(1,)]

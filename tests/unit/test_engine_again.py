@@ -164,6 +164,35 @@ def test_streams_that_were_not_fully_read_start_again_in_another_snapshot() -> N
     assert result.records_written == 6
 
 
+class Splitting(FakeSource):
+    """Loses the snapshot's session while it tells the partitions of a stream, so many times."""
+
+    def __init__(self, times: int, stream: str) -> None:
+        super().__init__(1)
+        self._times = times
+        self._stream = stream
+
+    def partitions(
+        self, stream: StreamPlan, partition_bytes: int, bounds: CursorBounds | None = None
+    ) -> tuple[Partition, ...]:
+        if stream.name == self._stream and self._times:
+            self._times -= 1
+            raise SourceError("gone", code="connection_lost", retry="connection")
+        return super().partitions(stream, partition_bytes, bounds)
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_a_snapshot_that_is_lost_before_its_partitions_are_told_is_taken_again(keep_going: bool) -> None:
+    """C18, E18: nothing was read in it; as often as retries allow, and not for ever."""
+    source, leader = Splitting(2, "b"), FakeLeader()
+    result = run(source, leader, "a", "b", keep_going=keep_going)
+    assert (result.exit_code, result.attempts, leader.published) == (0, 3, [("a",), ("b",)])
+    assert source.snapshots == [("a", "b")] * 3
+    source, leader = Splitting(9, "b"), FakeLeader()
+    result = run(source, leader, "a", "b", keep_going=keep_going)
+    assert (result.exit_code, result.attempts, result.streams[1].status) == (3, 4, "failed")
+
+
 @pytest.mark.parametrize("max_retries", [0, 2])
 def test_a_snapshot_that_is_lost_each_time_ends_the_run(max_retries: int) -> None:
     """E18: as many rounds as retries allow and one; the failure is the source's."""
