@@ -101,6 +101,7 @@ class Loading:
                     self._round(waiting)
                 except RapidbyteError as error:
                     self._fail_all(waiting, error)
+                    continue  # who has not ended yet is read in a round without the one that failed
             if not self._again:
                 self._settle()
             self._begin_again()

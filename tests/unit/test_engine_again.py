@@ -164,6 +164,19 @@ def test_streams_that_were_not_fully_read_start_again_in_another_snapshot() -> N
     assert result.records_written == 6
 
 
+def test_a_snapshot_that_one_stream_prevents_is_taken_without_it() -> None:
+    """E10: with --keep-going its table, which somebody has locked, does not end the others."""
+    source = FakeSource(1)
+    source.passing = [SourceError("locked", code="lock_not_available", stream="b")]
+    leader = FakeLeader()
+    result = run(source, leader, "a", "b", "c", keep_going=True)
+    assert [stream.status for stream in result.streams] == ["succeeded", "failed", "succeeded"]
+    assert (result.exit_code, leader.published, source.snapshots) == (3, [("a",), ("c",)], [("a", "c")])
+    source.passing = [SourceError("locked", code="lock_not_available", stream="b")]
+    result = run(source, FakeLeader(), "a", "b", "c")
+    assert [stream.status for stream in result.streams] == ["skipped", "failed", "skipped"]
+
+
 class Splitting(FakeSource):
     """Loses the snapshot's session while it tells the partitions of a stream, so many times."""
 
