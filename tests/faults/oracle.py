@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from tests.faults.spawn import Attempt
 
 LEDGER_TABLES = frozenset(
-    f"_rapidbyte.{name}" for name in ("ledger", "loads", "receipts", "leases", "runs", "cursors", "rejects", "files")
+    f"_rapidbyte.{name}"
+    for name in (
+        *("ledger", "loads", "receipts", "leases", "runs", "cursors", "rejects", "files"),
+        "rejects_reject_id_seq",
+    )
 )
 KILLED = {"exit": 137, "stop": -9}
 

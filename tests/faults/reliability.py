@@ -1,6 +1,6 @@
 """RELIABILITY.md, from results of the protocol: python -m tests.faults.reliability [SOAK.json ...].
 
-Without names those in tests/faults/results are taken: soak*.json, slice.json, and mutants.json for the seeded defects.
+Without names those in tests/faults/results are taken: soak*.json, slice*.json, and mutants.json for the seeded defects.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ RESULTS = ROOT / "tests" / "faults" / "results"
 NOT_RUN = Path(__file__).with_name("not_run.md")
 OTHERS = Path(__file__).with_name("others.md")
 """What no run can say is written by hand."""
+TOLD = " (each is told below, with what it was)"
 LONGEST = 300
 """Characters of what was wrong with a cell; the results have all of them."""
 
@@ -49,7 +50,8 @@ def page(runs: Sequence[dict[str, Any]], mutants: dict[str, Any] | None) -> str:
         "# Reliability",
         "<!-- Generated: python -m tests.faults.reliability, by `make soak` -->",
         (
-            f"{cells:,} cells, {failing} failing; {sum(part['attempts'] for part in parts):,} runs of rapidbyte. A cell"
+            f"{cells:,} cells, {failing} failing{TOLD if failing else ''};"
+            f" {sum(part['attempts'] for part in parts):,} runs of rapidbyte. A cell"
             " breaks one run, or several, in one way, runs the same command again until it is done, and compares."
             " [tests/faults](tests/faults) holds the code, [failpoints](docs/development/failpoints.md) says where runs"
             " can be broken. `make faults` runs a slice, `make soak` all of it."
@@ -198,7 +200,7 @@ def _mutants(mutants: dict[str, Any] | None) -> str:
 def read(paths: Sequence[Path] = ()) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """Results in the order in which they were begun, and those of the seeded defects."""
     runs = [
-        json.loads(path.read_text()) for path in paths or [*RESULTS.glob("soak*.json"), *RESULTS.glob("slice.json")]
+        json.loads(path.read_text()) for path in paths or [*RESULTS.glob("soak*.json"), *RESULTS.glob("slice*.json")]
     ]
     mutants = RESULTS / "mutants.json"
     return (
