@@ -38,6 +38,7 @@ from rapidbyte.spec import (
 if TYPE_CHECKING:
     from rapidbyte.destinations.postgres.state import PipelineLedger
     from rapidbyte.pg.embedded import EmbeddedAddress
+    from rapidbyte.sources.local import LocalSource
 
 
 def _ignore(_event: Event) -> None:
@@ -219,7 +220,9 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
         from rapidbyte.sources.files import FilesSource
 
         tolerant = replace(spec.source, sets_aside=spec.destination.rejects.sets_aside)
-        return FilesSource(tolerant, max_memory_bytes=spec.resources.max_memory_bytes, stop=stop)
+        memory = spec.resources.max_memory_bytes
+        queries = _duckdb(None, spec.source.base_dir, memory, stop) if any(s.query for s in spec.streams) else None
+        return FilesSource(tolerant, max_memory_bytes=memory, stop=stop, queries=queries)
     if isinstance(spec.source, DatabaseFileSpec):
         return _database_file(spec.source, spec.resources.max_memory_bytes, stop)
     from rapidbyte.sources.postgres import PostgresSource
@@ -236,10 +239,16 @@ def _database_file(source: DatabaseFileSpec, memory_bytes: int, stop: Stop) -> S
         from rapidbyte.sources.local.sqlite import SqliteDatabase
 
         return LocalSource(SqliteDatabase(source.path, base_dir=source.base_dir, stop=stop), stop)
+    return _duckdb(source.path, source.base_dir, memory_bytes, stop)
+
+
+def _duckdb(path: str | None, base_dir: str, memory_bytes: int, stop: Stop) -> LocalSource:
+    """A DuckDB file; without a path, what answers queries over files."""
+    from rapidbyte.sources.local import LocalSource
     from rapidbyte.sources.local.duck import DuckDatabase
 
     memory = max(64 * MEGABYTE, memory_bytes // 2)
-    return LocalSource(DuckDatabase(source.path, base_dir=source.base_dir, memory_bytes=memory, stop=stop), stop)
+    return LocalSource(DuckDatabase(path, base_dir=base_dir, memory_bytes=memory, stop=stop), stop)
 
 
 def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:

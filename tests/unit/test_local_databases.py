@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from contextlib import closing
@@ -239,9 +241,6 @@ def test_a_database_that_is_written_to_meanwhile_is_noticed(tmp_path: Path) -> N
 
 def test_a_duckdb_that_another_process_writes_to_is_told(tmp_path: Path) -> None:
     """It lets nobody read then."""
-    import subprocess
-    import sys
-
     duck_of(tmp_path, "CREATE TABLE t (a INTEGER)").close()
     path = str(tmp_path / "a.duckdb")
     code = f"import duckdb, sys; c = duckdb.connect({path!r}); print('open', flush=True); sys.stdin.read()"
@@ -345,7 +344,8 @@ def test_a_query_over_files(tmp_path: Path) -> None:
     """`query` in a files source: joined files, beside the pipeline; no extension is loaded."""
     (tmp_path / "a.csv").write_text("id,x\n1,a\n2,b\n")
     (tmp_path / "b.csv").write_text("id,y\n2,z\n")
-    source = FilesSource(FilesSourceSpec(base_dir=str(tmp_path)))
+    asked = DuckDatabase(None, base_dir=str(tmp_path), memory_bytes=1 << 27, stop=lambda: False)
+    source = FilesSource(FilesSourceSpec(base_dir=str(tmp_path)), queries=LocalSource(asked, lambda: False))
     spec = StreamSpec(name="joined", query="SELECT a.id, x, y FROM 'a.csv' a JOIN 'b.csv' b USING (id)")
     (shape,) = source.describe((spec,))
     assert [(column.name, column.type.name) for column in shape.columns] == [
@@ -357,3 +357,10 @@ def test_a_query_over_files(tmp_path: Path) -> None:
     with pytest.raises(RapidbyteError) as raised:
         source.describe((StreamSpec(name="q", query="SELECT * FROM 'nowhere.csv'"),))
     assert raised.value.exit_code in (2, 3)
+    asked.close()
+
+
+def test_each_source_can_be_imported_first() -> None:
+    """As a command does that names but one of them."""
+    for module in ("files", "local", "local.duck", "local.sqlite", "postgres"):
+        subprocess.run([sys.executable, "-c", f"import rapidbyte.sources.{module}"], check=True)

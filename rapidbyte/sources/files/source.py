@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rapidbyte.cursor import FILES_FIELD, CursorBounds, StoredCursor
-from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
+from rapidbyte.errors import CancelledError, ConfigError, DataError, InternalError, SourceError
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
@@ -27,7 +27,6 @@ from rapidbyte.sources.files.remote import find_remote
 from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.spool import STANDARD_INPUT, Spool
 from rapidbyte.sources.files.text import never
-from rapidbyte.sources.local.duck import DuckDatabase
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
 from rapidbyte.spec import FilePath, FilesSourceSpec, StreamSpec, paths_of
 from rapidbyte.transforms.printing import listed, printed
@@ -42,15 +41,21 @@ _DATA_FILES = (
 class FilesSource:
     """Files, and queries over files. Used by one thread; the readers it hands out, by many."""
 
-    def __init__(self, spec: FilesSourceSpec, *, max_memory_bytes: int = 256 << 20, stop: Stop = never) -> None:
+    def __init__(
+        self,
+        spec: FilesSourceSpec,
+        *,
+        max_memory_bytes: int = 256 << 20,
+        stop: Stop = never,
+        queries: LocalSource | None = None,
+    ) -> None:
         self._spec = spec
         self._stop = stop
         self._max_row_bytes = max(BLOCK_BYTES, max_memory_bytes // 16)
         self._described: dict[str, Described] = {}
         self._spool = Spool(stop)
         self._given: dict[str, str] = {}
-        memory = max(64 << 20, max_memory_bytes // 2)
-        self._queries = LocalSource(DuckDatabase(None, base_dir=spec.base_dir, memory_bytes=memory, stop=stop), stop)
+        self._queries = queries
 
     def facts(self) -> ServerFacts | None:
         """None: there is no server."""
@@ -63,7 +68,7 @@ class FilesSource:
         says of them and is not so, DataError for CSV whose first rows are malformed.
         """
         return tuple(
-            self._describe(stream).shape if stream.query is None else self._queries.describe((stream,))[0]
+            self._describe(stream).shape if stream.query is None else self._asked().describe((stream,))[0]
             for stream in streams
         )
 
@@ -117,7 +122,7 @@ class FilesSource:
         for stream in described.values():
             for file in stream.task.files:
                 require_unchanged(file)
-        with self._queries.snapshot(queries) as asked:
+        with nullcontext() if self._queries is None else self._queries.snapshot(queries) as asked:
             yield FilesSnapshot(described, asked, self._spec.base_dir, self._stop)
 
     def _describe(self, stream: StreamSpec) -> Described:
@@ -140,6 +145,12 @@ class FilesSource:
         namesakes = tuple(file for file in files if _stem(file) == stream.name)
         return namesakes if stream.path is None and namesakes else files
 
+    def _asked(self) -> LocalSource:
+        """What queries over files are answered by. Raises InternalError where it was not given."""
+        if self._queries is None:
+            raise InternalError("there is nothing that could answer a query over files", code="query_unsupported")
+        return self._queries
+
     def _find(self, path: FilePath) -> tuple[DataFile, ...]:
         """The files of these paths, each once: here, in a store, and standard input."""
         found = [file for part in paths_of(path) for file in self._found(self._given.get(part, part))]
@@ -160,7 +171,9 @@ class FilesSource:
 class FilesSnapshot:
     """Files that are as they were when they were described; whoever reads one looks again, before and after."""
 
-    def __init__(self, described: dict[str, Described], queries: LocalSnapshot, base_dir: str, stop: Stop) -> None:
+    def __init__(
+        self, described: dict[str, Described], queries: LocalSnapshot | None, base_dir: str, stop: Stop
+    ) -> None:
         self._described = described
         self._queries = queries
         self._base_dir = base_dir
@@ -178,7 +191,7 @@ class FilesSnapshot:
         Of an increment's files alone. Raises SourceError where one of these is not what it was.
         """
         if stream.name not in self._described:
-            return self._queries.partitions(stream, partition_bytes)
+            return self._asked().partitions(stream, partition_bytes)
         found = self._described[stream.name]
         chosen = None if bounds is None else require_as_marked(found.task.files, bounds.files, self._base_dir)
         ranges: list[FileRange] = []
@@ -196,11 +209,16 @@ class FilesSnapshot:
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         """Reads one of these partitions. Picklable."""
         if stream.name not in self._described:
-            return self._queries.reader(stream, plan)
+            return self._asked().reader(stream, plan)
         task = self._described[stream.name].task
         if task.metadata:
             task = replace(task, run_id=plan.run_id, loaded_at=self._taken_at)
         return partial(read_partition, task)
+
+    def _asked(self) -> LocalSnapshot:
+        if self._queries is None:
+            raise InternalError("the stream is none of the snapshot's", code="stream_unknown")
+        return self._queries
 
     def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:
         """Whether these are partitions of the stream's files as they are now, and of all of them.
@@ -220,7 +238,7 @@ class FilesSnapshot:
     def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
         """The first rows that meet the condition, as PostgreSQL would print their values."""
         if stream.name not in self._described:
-            return self._queries.sample(stream, limit)
+            return self._asked().sample(stream, limit)
         found = self._described[stream.name]
         task = replace(found.task, loaded_at=self._taken_at)
         rows: list[tuple[str | None, ...]] = []
