@@ -86,7 +86,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         name="drop the check for a partition's receipt",
         hazard="E15",
-        changes=((PG + "writer.py", "    return None if row is None else _receipt(", "    return None and _receipt("),),
+        changes=(
+            (
+                PG + "writer.py",
+                "    if row is None:\n        _require_open(",
+                "    if row or not row:\n        _require_open(",
+            ),
+        ),
         checks=(unanswered("append", "rapidbyte worker", b"receipts"),),
     ),
     Mutant(
@@ -100,6 +106,12 @@ MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         checks=(lambda lane: kills.freeze(lane, "replace-swap", "join.all_done"),),
+    ),
+    Mutant(
+        name="let an ended load take rows",
+        hazard="D3",
+        changes=((PG + "writer.py", "        _require_open(connection, target)\n", "        _ = _require_open\n"),),
+        checks=tuple((lambda lane: kills.freeze(lane, "incremental-direct", "w.copy_mid")) for _ in range(3)),
     ),
     Mutant(
         name="do not wait for running transactions",
@@ -155,10 +167,10 @@ MUTANTS: tuple[Mutant, ...] = (
         changes=(
             (
                 PG + "rewrite.py",
-                '    connection.execute(rows.delete_gone(move))\n    failpoint("pub.deleted")\n',
+                '    failpoint("pub.deleted")\n    _update_changed(',
                 (
-                    '    connection.execute(rows.delete_gone(move))\n    connection.execute("COMMIT")\n'
-                    '    connection.execute("BEGIN")\n    failpoint("pub.deleted")\n'
+                    '    connection.execute("COMMIT")\n    connection.execute("BEGIN")\n'
+                    '    failpoint("pub.deleted")\n    _update_changed('
                 ),
             ),
         ),
