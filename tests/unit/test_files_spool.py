@@ -127,3 +127,11 @@ def test_the_copy_is_gone_afterwards(tmp_path: Path) -> None:
     )
     assert done.stdout.decode().strip().startswith(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_discover_names_standard_input_as_a_pipeline_does() -> None:
+    """What it prints can be pasted."""
+    source = FilesSource(FilesSourceSpec(path="-", format="csv"))
+    source._spool = Spool(lambda: False, input_fd=piped(CSV))
+    (shape,) = source.discover()
+    assert (shape.spec.name, shape.spec.path) == ("standard input", "-")

@@ -25,6 +25,7 @@ from rapidbyte.sources.files.paths import DataFile, find_files, relative
 from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
 from rapidbyte.sources.files.remote import find_remote
 from rapidbyte.sources.files.split import cut_lines
+from rapidbyte.sources.files.spool import NAME as INPUT_NAME
 from rapidbyte.sources.files.spool import STANDARD_INPUT, Spool
 from rapidbyte.sources.files.text import never
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
@@ -80,7 +81,7 @@ class FilesSource:
         else:
             paths = sorted(path for ending in _DATA_FILES for path in Path(folder).glob(ending))
             found = tuple(file for path in paths for file in find_files(str(path.absolute()), folder))
-        return self.describe(tuple(StreamSpec(name=_stem(file), path=relative(file.path, folder)) for file in found))
+        return self.describe(tuple(StreamSpec(name=_stem(file), path=self._as_written(file)) for file in found))
 
     def bounds(
         self,
@@ -150,6 +151,10 @@ class FilesSource:
         if self._queries is None:
             raise InternalError("there is nothing that could answer a query over files", code="query_unsupported")
         return self._queries
+
+    def _as_written(self, file: DataFile) -> str:
+        """The path as a pipeline file beside it has it."""
+        return STANDARD_INPUT if file.path == INPUT_NAME else relative(file.path, self._spec.base_dir)
 
     def _find(self, path: FilePath) -> tuple[DataFile, ...]:
         """The files of these paths, each once: here, in a store, and standard input."""
