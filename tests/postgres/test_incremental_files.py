@@ -176,7 +176,8 @@ def test_a_ledger_of_version_2_gets_the_table(tmp_path: Path, destination_db: st
     put(tmp_path, "a.csv", 0, 10)
     pipeline.run()
     connect(destination_db).execute(
-        "DROP TABLE _rapidbyte.files; DELETE FROM _rapidbyte.cursors;"
+        "DROP TABLE _rapidbyte.files, _rapidbyte.rejects; DELETE FROM _rapidbyte.cursors;"
+        "ALTER TABLE _rapidbyte.receipts DROP COLUMN rejected;"
         "UPDATE _rapidbyte.ledger SET version = 2; TRUNCATE raw.orders"
     )
     assert pipeline.did("state", "show", "pipeline.yaml", "--output", "json").document["cursors"] == []
