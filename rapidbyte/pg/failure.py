@@ -57,7 +57,10 @@ _EXACT: dict[str, tuple[str, str | None]] = {
         "constraint_violated",
         "load the table that is referred to first, or both with `publish: together`",
     ),
-    "23505": ("constraint_violated", "two rows have one value of what the constraint says is unique"),
+    "23505": (
+        "constraint_violated",
+        "two rows have one value of what the constraint says is unique; was an append repeated? See write_mode",
+    ),
     "23P01": (
         "constraint_violated",
         "two rows exclude each other by the constraint, in the source's rows or the table's",

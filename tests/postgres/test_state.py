@@ -117,6 +117,7 @@ def test_a_cursor_whose_target_is_gone_does_not_leave_a_hole(mode: str, source: 
     """E12: rows below the cursor would never come again: exit 2; a full refresh brings all, and goes on from there."""
     loaded(increments(source, destination_db, mode))
     run(destination_db, "DROP TABLE raw.t")
+    refused(increments(source, destination_db, mode), 2, "target_gone")
     fill(source, 4, 4)
     refused(increments(source, destination_db, mode), 2, "target_gone")
     assert rows_of(destination_db, "SELECT to_regclass('raw.t') IS NULL") == [(True,)]

@@ -19,7 +19,7 @@ from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.outcome import Publishing
 from rapidbyte.destinations.postgres.planning import decide_stream, stage_name, target_name, with_cursor
 from rapidbyte.destinations.postgres.prepare import Prepared, worker_role
-from rapidbyte.destinations.postgres.progress import brought_no_value, require_known_beginning
+from rapidbyte.destinations.postgres.progress import brought_no_value, require_known_beginning, require_own_target
 from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_types
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.statistics import analysed_alongside, with_statistics
@@ -127,6 +127,7 @@ class PostgresLeader:
         with self._session.looking(f"looking at the cursor of {plan.name}") as connection:
             if stored is not None and begins is not None:
                 cursors.require_readable(connection, stored, stream=plan.name)
+            require_own_target(connection, plan, facts, begins, pipeline=self._spec.pipeline)
             known = brought_no_value(connection, plan, pipeline=self._spec.pipeline)
         if not known:
             require_known_beginning(plan, facts, stored=begins)

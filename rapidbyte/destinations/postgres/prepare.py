@@ -69,7 +69,7 @@ def prepare(
     signature = records.signature(stream, source=held.source, worker=worker)
     facts = look_up(connection, stream.target)
     _require_as_planned(stream, facts)
-    require_own_target(connection, stream, facts, bounds, pipeline=held.pipeline)
+    require_own_target(connection, stream, facts, None if bounds is None else bounds.stored, pipeline=held.pipeline)
     left = [record for record in unfinished if record not in own]
     found = None
     for record in left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import LiteralString
 
-from rapidbyte.cursor import LEAST_VALUES, CursorBounds
+from rapidbyte.cursor import LEAST_VALUES
 from rapidbyte.destinations.postgres import ledger, records
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
@@ -72,19 +72,20 @@ def _set_command(plan: StreamPlan) -> str:
 
 
 def require_own_target(
-    connection: PgConnection, stream: StreamPlan, facts: TargetFacts, bounds: CursorBounds | None, *, pipeline: str
+    connection: PgConnection, stream: StreamPlan, facts: TargetFacts, stored: str | None, *, pipeline: str
 ) -> None:
     """Raises ConfigError for an increment into a table that would have to be made: what earlier ones brought would be
     missing.
     """
-    if bounds is None or bounds.stored is None or facts.exists:
+    if stored is None or facts.exists:
         return
     if connection.execute(_CURSOR_OF_A_LOAD, (pipeline, stream.name)).fetchone() is None:
         return
     raise ConfigError(
         f"stream {stream.name} was loaded up to its cursor, and {stream.target}, which held those rows, does not exist",
         code="target_gone",
-        hint="load everything with --full-refresh, or forget the cursor with `rapidbyte state reset`",
+        hint="load everything with --full-refresh, or forget the cursor:"
+        f" rapidbyte state reset PIPELINE --stream {shlex.quote(stream.name)}",
         stream=stream.name,
         table=str(stream.target),
     )
