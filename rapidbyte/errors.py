@@ -182,6 +182,12 @@ class DataError(RapidbyteError):
     category = "data"
     exit_code = 5
 
+    def found_in(self, place: str, line: int | None) -> DataError:
+        """The same error, which names the place in the source; its line is the file's from now on."""
+        self.message = f"{place}: {self.message}"
+        self.context = replace(self.context, line=line)
+        return self
+
 
 class SchemaError(RapidbyteError):
     """Source and target differ in a way that the schema policy refuses."""

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from rapidbyte.contract import CopyTarget, PartitionReceipt, RejectTarget
 from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.destinations.postgres.sent import Sent
 from rapidbyte.destinations.postgres.sieve import Sieve
 from rapidbyte.destinations.postgres.text_checks import TextChecks
 from rapidbyte.errors import DataError, FenceError
@@ -55,7 +56,8 @@ def write_partition(
     with closing(login) as connection:
         laps.lap("connect")
         failpoint("w.connected")
-        with translated("destination", doing):
+        sent = Sent(target.wire)
+        with sent.located(), translated("destination", doing):
             begin(connection, target.session, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             receipt = _earlier_receipt(connection, target, partition)
             if receipt is None and target.rejects is not None:
@@ -66,7 +68,7 @@ def write_partition(
                 with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
                     failpoint("w.copy_begin")
                     laps.lap("write")
-                    size = _send(copy, target, first, arriving, laps)
+                    size = _send(copy, target, first, arriving, laps, sent)
                     failpoint("w.copy_end")
                     rows = copy.finish()
                 _require_all_rows(target, rows=rows, sent=blocks.row_count)
@@ -114,16 +116,18 @@ def _sifted(
     )
 
 
-def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps) -> int:
+def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps, sent: Sent) -> int:
     """Encodes and writes every block; returns the bytes that went out."""
     encoder = Encoder(target.columns, target.wire)
     checks = TextChecks(target.columns, target.checked) if target.checked else None
     size = 0
     block = first
     while block is not None:
+        sent.begun(block)
         if checks is not None and not isinstance(block.data, bytes):
             checks.require(block.data)
         data = encoder.encode(block.data)
+        sent.encoded(block, data)
         laps.lap("encode")
         copy.write(data)
         size += len(data)
