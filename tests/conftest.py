@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,9 @@ settings.load_profile("default")
 
 def pytest_configure(config: pytest.Config) -> None:
     """The process that starts first makes the folder; xdist workers inherit its name."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As a shell has it for what runs behind an &: children would inherit it, and no Ctrl-C would reach them.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         os.environ[SERVER_FOLDER] = str(make_folder())
         os.environ["XDG_CACHE_HOME"] = str(Path(os.environ[SERVER_FOLDER], "cache"))
