@@ -73,14 +73,14 @@ def test_a_text_of_a_file_is_read_as_postgresql_reads_it(kind: str, destination_
 def test_a_text_that_would_change_is_refused_with_its_line(
     kind: str, value: str, destination_db: str, tmp_path: Path
 ) -> None:
-    """F7, B12: exit 5, column and row of the COPY, the value itself in row_detail alone; nothing is loaded."""
+    """F7, B12: exit 5, column and line of the file, the value itself in row_detail alone; nothing is loaded."""
     write(tmp_path / "t.csv", [*GOOD[kind][:2], value])
     run(destination_db, f"CREATE SCHEMA raw; CREATE TABLE raw.t (c {kind})")
     spec = pipeline(tmp_path / "t.csv", destination_db, stream(), write_mode="append")
     result = rapidbyte.run(spec)
     assert result.error is not None, "it was loaded"
     assert (result.exit_code, result.error.category, result.error.column) == (5, "data", "c"), result.error
-    assert result.error.line == len(GOOD[kind][:2]) + 1
+    assert result.error.line == len(["header", *GOOD[kind][:2], value])
     assert rows_of(destination_db, "SELECT count(*) FROM raw.t") == [(0,)]
 
 

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import psycopg
+
 from rapidbyte.errors import DataError
 from rapidbyte.model import Wire
 from rapidbyte.ports import Block, Place
@@ -39,7 +41,7 @@ class Sent:
         """
         before = self._lines if counted_by_server else self._rows
         number = bisect_right(before, line - 1) - 1
-        if not 0 <= number < len(self._blocks):
+        if not 0 <= number < len(before) - 1:
             return None
         block = self._blocks[number]
         if block.origin is None:
@@ -58,6 +60,6 @@ class Sent:
             raise
 
     def _locate(self, error: DataError, line: int) -> None:
-        place = self.place(line, counted_by_server=error.context.sqlstate is not None)
+        place = self.place(line, counted_by_server=isinstance(error.__cause__, psycopg.Error))
         if place is not None:
             error.found_in(str(place), place.line if place.line is not None else place.row)
