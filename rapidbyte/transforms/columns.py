@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,18 @@ PASSED_ON = frozenset({"uuid", "json", "jsonb", "inet", "cidr", "numeric", "xml"
 """Types that text is cast to by PostgreSQL itself, which refuses what it cannot read."""
 
 
+def _rebuilt(
+    batches: Iterator[Batch], columns: tuple[Column, ...], stop: Stop, arrays_of: Callable[[Batch], list[pa.Array]]
+) -> Iterator[Batch]:
+    """Each batch with other arrays, which are these columns'."""
+    import pyarrow as pa
+
+    schema = schema_of(columns)
+    for batch in batches:
+        require_going(stop)
+        yield replace(batch, rows=pa.RecordBatch.from_arrays(arrays_of(batch), schema=schema))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnsStep:
     """Some of the columns, in order, under new names."""
@@ -66,13 +78,11 @@ class ColumnsStep:
 
     def apply(self, batches: Iterator[Batch], stop: Stop) -> Iterator[Batch]:
         """The batches with these columns."""
-        import pyarrow as pa
 
-        schema = schema_of(self.columns)
-        for batch in batches:
-            require_going(stop)
-            arrays = [batch.rows.column(place) for place in self.places]
-            yield replace(batch, rows=pa.RecordBatch.from_arrays(arrays, schema=schema))
+        def arrays_of(batch: Batch) -> list[pa.Array]:
+            return [batch.rows.column(place) for place in self.places]
+
+        return _rebuilt(batches, self.columns, stop, arrays_of)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +96,15 @@ class CastStep:
 
     def apply(self, batches: Iterator[Batch], stop: Stop) -> Iterator[Batch]:
         """The batches with these values. Raises DataError for the first value that does not fit exactly."""
-        import pyarrow as pa
+        fields = list(enumerate(schema_of(self.columns)))
 
-        schema = schema_of(self.columns)
-        for batch in batches:
-            require_going(stop)
-            arrays = [
+        def arrays_of(batch: Batch) -> list[pa.Array]:
+            return [
                 self._cast(batch, place, field.type) if field.name in self.cast else batch.rows.column(place)
-                for place, field in enumerate(schema)
+                for place, field in fields
             ]
-            yield replace(batch, rows=pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+        return _rebuilt(batches, self.columns, stop, arrays_of)
 
     def _cast(self, batch: Batch, place: int, target: pa.DataType) -> pa.Array:
         import pyarrow as pa

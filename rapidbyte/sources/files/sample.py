@@ -99,17 +99,7 @@ def take_sample(
     parts: list[tuple[DataFile, Records, int]] = []
     is_whole = len(chosen) == len(files)
     for file in chosen:
-        everything = tuple(range(len(names)))
-        own = read_header(file, dialect) if dialect.header else names
-        records = Records(
-            file,
-            dialect,
-            own,
-            everything,
-            block_bytes=BLOCK_BYTES,
-            max_row_bytes=max_row_bytes,
-            aside=Aside() if sets_aside else None,
-        )
+        own, records = _all_columns(file, dialect, names, max_row_bytes, sets_aside=sets_aside)
         is_whole &= _take(records, [own.index(name) for name in names], batches, SAMPLE_BYTES // len(chosen))
         parts.append((file, records, sum(batch.num_rows for batch in batches) - sum(count for _, _, count in parts)))
     texts = {
@@ -119,6 +109,23 @@ def take_sample(
     compressed = any(compression_of(file, "csv") for file in files)
     files_bytes = None if compressed else sum(file.size for file in files)
     return Sample(texts=texts, parts=tuple(parts), is_whole=is_whole, files_bytes=files_bytes)
+
+
+def _all_columns(
+    file: DataFile, dialect: Dialect, names: tuple[str, ...], max_row_bytes: int, *, sets_aside: bool
+) -> tuple[tuple[str, ...], Records]:
+    """The file's own column names, in its order, and its records with all of them."""
+    own = read_header(file, dialect) if dialect.header else names
+    records = Records(
+        file,
+        dialect,
+        own,
+        tuple(range(len(names))),
+        block_bytes=BLOCK_BYTES,
+        max_row_bytes=max_row_bytes,
+        aside=Aside() if sets_aside else None,
+    )
+    return own, records
 
 
 def _take(records: Records, order: list[int], batches: list[pa.RecordBatch], size: int) -> bool:
@@ -145,17 +152,7 @@ def infer_from_all(
     inferences = {name: Inference(notation=notation) for name in names}
     parts: list[tuple[DataFile, Records, int]] = []
     for file in files:
-        own = read_header(file, dialect) if dialect.header else names
-        everything = tuple(range(len(names)))
-        records = Records(
-            file,
-            dialect,
-            own,
-            everything,
-            block_bytes=BLOCK_BYTES,
-            max_row_bytes=max_row_bytes,
-            aside=Aside() if sets_aside else None,
-        )
+        own, records = _all_columns(file, dialect, names, max_row_bytes, sets_aside=sets_aside)
         for found in records:
             batch = texts_of(found)[0] if records.is_binary else found
             for name, texts in zip(own, batch.columns, strict=True):
