@@ -9,7 +9,7 @@ The map, in reading order:
     destinations.postgres.writer  one connection, one COPY, one receipt, one COMMIT
     scenarios/01_*                all of it, from the outside
 
-    errors, model                 words: the error tree, names, columns, types, secrets
+    values, errors, model         words: @frozen, the error tree, names, columns, types, secrets
     partition, metrics            the half-open ranges; laps and CPU
     spec, plan, result            what was asked for, what will be done, what was done
     config                        YAML -> PipelineSpec, every problem at once

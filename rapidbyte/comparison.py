@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from rapidbyte.cursor import StoredCursor
 from rapidbyte.model import ColumnType
+from rapidbyte.values import frozen
 
 CutKind = Literal["key_range", "key_hash", "row_hash"]
 
@@ -19,7 +19,7 @@ NULL_KEYS = -1
 """Index of the piece that holds the rows whose key is NULL, where pieces are ranges."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ComparedColumn:
     """A column that is compared: it has the same name at both ends."""
 
@@ -28,7 +28,7 @@ class ComparedColumn:
     """The target's type, in which the source's value is printed. None: both print it alike."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Cut:
     """How rows are cut into pieces: by ranges of an integer key, else by a hash of the key or of the whole row."""
 
@@ -47,7 +47,7 @@ class Cut:
         return NULL_KEYS if null_key else bisect_right(self.thresholds, order)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Digest:
     """A piece at one end."""
 
@@ -77,7 +77,7 @@ class RowImage(NamedTuple):
     """The key's values as the server prints them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LedgerFacts:
     """What the ledger says of a stream and its target."""
 

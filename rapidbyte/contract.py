@@ -8,8 +8,6 @@ LoadReceipts    all receipts of a load; it cannot be built with one missing
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.errors import ContractError, InternalError
 from rapidbyte.metrics import ReadTimes, WorkTimes
@@ -17,9 +15,10 @@ from rapidbyte.model import Column, PublishMethod, QualifiedName, Wire, WriteMod
 from rapidbyte.partition import Partition
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import Connection, OnDuplicateKey
+from rapidbyte.values import field, frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RejectTarget:
     """Where a worker puts the rows that are set aside."""
 
@@ -29,7 +28,7 @@ class RejectTarget:
     """None: they are counted, and not kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CopyTarget:
     """Everything a worker needs for one COPY: where to, which columns, which wire, under which login."""
 
@@ -69,7 +68,7 @@ class CopyTarget:
         return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FlushSettings:
     """How bytes are handed over between reading and writing."""
 
@@ -79,7 +78,7 @@ class FlushSettings:
     """A worker's reader waits while this much is under way to its writer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReplaceFacts:
     """What `finalize` needs to know of the target that it replaces or adds to."""
 
@@ -91,7 +90,7 @@ class ReplaceFacts:
     min_rows: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MergeFacts:
     """Which of several rows of one key an upsert takes."""
 
@@ -101,7 +100,7 @@ class MergeFacts:
     """For rows of which none is the greater."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResumeFacts:
     """What an earlier run of the same load has committed. Empty for a load that begins."""
 
@@ -123,7 +122,7 @@ class ResumeFacts:
         return bool(self.partitions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WriteContract:
     """One stream load, as prepared and committed by the leader."""
 
@@ -154,7 +153,7 @@ class WriteContract:
     """The source's indexes, which a created target gets with `indexes: source`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PartitionReceipt:
     """One partition is committed: its rows and this receipt are in one transaction."""
 
@@ -175,7 +174,7 @@ class PartitionReceipt:
     """The part of `times.write_s` in which the destination's socket took nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WorkerReport:
     """What a worker tells the engine of one partition: the receipt, and what was around it."""
 
@@ -193,7 +192,7 @@ class WorkerReport:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadReceipts:
     """The proof that every planned partition of a load is committed, exactly once."""
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from rapidbyte.errors import ConfigError
+from rapidbyte.values import frozen
 
 NullCursor = Literal["fail", "skip", "always"]
 """Rows whose cursor is NULL make the load fail, are left out, or are read with every increment."""
@@ -44,7 +44,7 @@ _SAME_ORDER: tuple[frozenset[str], ...] = (NUMBER_TYPES, frozenset({"text", "cha
 """Types among which a column may change without its cursor's value meaning another place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorLag:
     """How far below the stored cursor an increment begins."""
 
@@ -54,7 +54,7 @@ class CursorLag:
     """For numbers; None where a unit was given. A bare number is both."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorColumn:
     """A stream's cursor as the source's catalog has it."""
 
@@ -76,7 +76,7 @@ class CursorColumn:
         return self.type in TIME_TYPES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FileMark:
     """A file as it was loaded: what tells it from a later one."""
 
@@ -99,7 +99,7 @@ def files_value(files: tuple[FileMark, ...]) -> str:
     return f"{len(files)} files, {hashlib.sha256(''.join(marks).encode()).hexdigest()[:16]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredCursor:
     """How far a stream has been published, as the ledger keeps it."""
 
@@ -112,7 +112,7 @@ class StoredCursor:
     """Of a stream of files: all that are loaded, by path. `field` is FILES_FIELD then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorPlan:
     """How an incremental stream is read."""
 
@@ -132,7 +132,7 @@ class CursorPlan:
         return self.type in TIME_TYPES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorBounds:
     """From where to where an increment goes, decided once, kept in the ledger with the load."""
 

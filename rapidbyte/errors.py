@@ -22,8 +22,10 @@ with `--show-row-values` and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal
+
+from rapidbyte.values import frozen
 
 ErrorCategory = Literal[
     "config",
@@ -41,7 +43,7 @@ RetryKind = Literal["never", "transaction", "connection"]
 CommitState = Literal["before_commit", "after_commit_unknown", "after_commit_confirmed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ErrorContext:
     """Where an error happened. A field that is not known is None."""
 
@@ -109,7 +111,7 @@ def _rebuild(
     return error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Problem:
     """One thing that is wrong in a pipeline file. Lines and columns count from 1."""
 

@@ -19,11 +19,11 @@ import os
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from rapidbyte.errors import ConfigError, DestinationError
+from rapidbyte.values import frozen
 
 FAILPOINTS: Final[dict[str, str]] = {
     "cfg.parsed": "the pipeline file is read, nothing is connected",
@@ -66,7 +66,7 @@ class FailpointError(Exception):
     """What `raise` raises: nothing of ours expects it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Trigger:
     """What shall happen, and at which passing."""
 

@@ -7,16 +7,17 @@ import resource
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
 import psutil
 
+from rapidbyte.values import frozen
+
 Activity = Literal["connect", "wait_source", "wait_queue", "transform", "encode", "write", "commit"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WorkTimes:
     """Seconds one worker spent on each activity; they add up to the time it was observed."""
 
@@ -56,7 +57,7 @@ class WorkTimes:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReadTimes:
     """Seconds of the thread that reads: how much of it was waiting for the source's server."""
 
@@ -95,7 +96,7 @@ class Laps:
         return WorkTimes(**{f"{name}_s": seconds for name, seconds in self._seconds.items()})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CpuTimes:
     """CPU seconds of this process and its children since the meter was entered, and their peak memory."""
 

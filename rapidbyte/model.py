@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from rapidbyte.values import frozen
 
 SyncMode = Literal["full_refresh", "incremental", "cdc"]
 WriteMode = Literal["append", "replace", "upsert"]
@@ -50,7 +51,7 @@ class Secret:
         self._text = state
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class QualifiedName:
     """A relation's schema and name, unquoted, exactly as the catalog has them."""
 
@@ -61,7 +62,7 @@ class QualifiedName:
         return f"{self.schema}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ColumnType:
     """A PostgreSQL type with its modifier."""
 
@@ -75,7 +76,7 @@ class ColumnType:
     """OID below 16384 and of the server itself: the same type on every server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Column:
     """One column of a stream or of a table, in the relation's order."""
 
@@ -95,7 +96,7 @@ class Column:
     """Why this type, where it was inferred: shown by `discover` and `plan`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TypeDefinition:
     """What a user-defined type of a server consists of, so that two servers' types can be compared."""
 
@@ -117,7 +118,7 @@ class TypeDefinition:
     """The user-defined types among base and attributes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServerFacts:
     """What a server says of itself."""
 

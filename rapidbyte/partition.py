@@ -10,13 +10,13 @@ them, too; at their outer ends they are as its bounds say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.model import QualifiedName
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Whole:
     """The whole stream: a view, a query, a small table."""
 
@@ -24,7 +24,7 @@ class Whole:
     """The leaf to read, for a partitioned or inherited parent; None for the stream's own relation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CtidRange:
     """Heap blocks `low_block <= block < high_block` of one leaf; read with `FROM ONLY`."""
 
@@ -34,7 +34,7 @@ class CtidRange:
     """None on the last range: blocks that were added after the size was asked are in it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class KeyRange:
     """Rows with `low <= key < high` of an integer key."""
 
@@ -45,7 +45,7 @@ class KeyRange:
     """This partition also holds the rows whose key is NULL. True for exactly one of a stream."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FileRange:
     """One file, or a half-open range of its row groups (Parquet), record batches (Arrow) or bytes (text)."""
 
@@ -60,7 +60,7 @@ class FileRange:
     """Tells the file from a later one of the same name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorRange:
     """Part of an increment: rows by the value of its cursor. Later runs can name it again, and find the same rows.
 
@@ -83,7 +83,7 @@ class CursorRange:
 PartitionRange = Whole | CtidRange | KeyRange | FileRange | CursorRange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Partition:
     """Part of a stream. `index` counts from 0 within the stream and is the receipt's key."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 from rapidbyte.contract import FlushSettings, MergeFacts, ReplaceFacts
@@ -20,6 +20,7 @@ from rapidbyte.model import (
 )
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import Resources, RunOptions, StreamSpec
+from rapidbyte.values import field, frozen
 
 ConversionKind = Literal["identical", "exact", "checked", "lossy"]
 NEWEST_TESTED = 18
@@ -28,7 +29,7 @@ NEWEST_TESTED = 18
 ChangeKind = Literal["create_table", "add_column", "widen_column", "drop_not_null", "ignored_column", "missing_column"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamShape:
     """What the source says of one stream: one relation, query or set of files."""
 
@@ -61,7 +62,7 @@ class StreamShape:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ColumnPlan:
     """One column's way from source to target."""
 
@@ -70,7 +71,7 @@ class ColumnPlan:
     conversion: ConversionKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SchemaChange:
     """One difference between stream and target, and the statement that settles it (None: nothing is done)."""
 
@@ -81,7 +82,7 @@ class SchemaChange:
     statement: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamPlan:
     """What will happen to one stream."""
 
@@ -124,7 +125,7 @@ class StreamPlan:
         return all(column.conversion == "identical" for column in self.columns)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunPlan:
     """What a run will do."""
 
@@ -312,7 +313,7 @@ def check_money(streams: tuple[StreamPlan, ...], *, source: ServerFacts, destina
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckItem:
     """One thing that `rapidbyte check` looked at."""
 
@@ -324,7 +325,7 @@ class CheckItem:
     """The exit code of a run that fails on it; means nothing where `ok`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckReport:
     """What `rapidbyte check` found. Items in the order in which they were looked at."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rapidbyte.contract import CopyTarget, LoadReceipts, PartitionReceipt, WriteContract
@@ -20,12 +19,13 @@ from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.rejects import Reject
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions, RunRequest, StreamSpec
+from rapidbyte.values import field, frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Place:
     """Where a row stands in its source."""
 
@@ -41,7 +41,7 @@ class Place:
         return self.file if self.row is None else f"{self.file}, row {self.row}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Block:
     """One hand-over: about `FlushSettings.block_bytes` of a partition, in order."""
 
@@ -184,7 +184,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FinalizeReport:
     """The load is published."""
 
@@ -199,7 +199,7 @@ class FinalizeReport:
     """Rows that were set aside when the load was published: repeated keys, and keys that are NULL."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class OpenedRun:
     """The lease is ours: what the ledger knows of the pipeline."""
 
@@ -214,7 +214,7 @@ class OpenedRun:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LastRun:
     """A pipeline's latest run, as the ledger tells it."""
 
@@ -223,7 +223,7 @@ class LastRun:
     """(name, whether it succeeded), in order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Publication:
     """A load that is complete, to be published."""
 
@@ -313,7 +313,7 @@ class Leader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunStarted:
     """A run has begun. The first event."""
 
@@ -323,14 +323,14 @@ class RunStarted:
     """As the pipeline file has them, patterns not resolved."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PhaseStarted:
     """The run has come to: preflight, prepare, load, finalize, cleanup."""
 
     phase: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamStarted:
     """A stream's partitions are known."""
 
@@ -343,7 +343,7 @@ class StreamStarted:
     """Partitions that an earlier run has committed; they are not read again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BlockMoved:
     """A worker has handed a block to its writer."""
 
@@ -354,7 +354,7 @@ class BlockMoved:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PartitionLoaded:
     """A partition is committed."""
 
@@ -365,7 +365,7 @@ class PartitionLoaded:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Retried:
     """A partition, a publish or a snapshot has failed, and is tried again."""
 
@@ -381,7 +381,7 @@ class Retried:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamFinished:
     """A stream is published, failed, cancelled or skipped."""
 
@@ -391,7 +391,7 @@ class StreamFinished:
     error_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunFinished:
     """The run has its result. The last event."""
 
@@ -404,7 +404,7 @@ class RunFinished:
     error_code: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Notice:
     """A line for the user: a warning, a notice about an accepted key."""
 
@@ -431,7 +431,7 @@ def untransformed(_stream: StreamPlan) -> TransformPartition | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Runtime:
     """What `wiring` puts together and the engine runs with."""
 

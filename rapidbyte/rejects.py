@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from rapidbyte.errors import DataError
+from rapidbyte.values import frozen
 
 OnDataError = Literal["fail", "skip", "dlq"]
 """A bad row ends the load; is left out and counted; is left out, counted and stored."""
@@ -27,7 +27,7 @@ NOT_A_ROWS_FAULT = frozenset({"22P04"})
 """Class 22, and yet not about a row: the bytes of the COPY itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RejectPolicy:
     """`on_data_error` and `max_rejects`. Of a whole stream, whoever finds the rows."""
 
@@ -54,7 +54,7 @@ class RejectPolicy:
         return self.max_rows is None or rejected <= self.max_rows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reject:
     """One row that was set aside, and why. `message` has no value of it; `row` has all."""
 

@@ -7,11 +7,12 @@ they speak of the document, where None is null.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 from rapidbyte.errors import CommitState, ErrorCategory, RapidbyteError
 from rapidbyte.model import PublishMethod, SyncMode, Wire, WriteMode
+from rapidbyte.values import frozen
 
 SCHEMA_VERSION = 1
 
@@ -20,7 +21,7 @@ StreamStatus = Literal["succeeded", "failed", "cancelled", "skipped"]
 Bottleneck = Literal["source", "client", "destination", "balanced"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ToolInfo:
     """What ran."""
 
@@ -32,7 +33,7 @@ class ToolInfo:
     """The interpreter's version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ServerInfo:
     """The servers' versions."""
 
@@ -42,7 +43,7 @@ class ServerInfo:
     """`server_version` of the destination; null where preflight did not end well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ErrorInfo:
     """One error. Row values are masked unless `--show-row-values`."""
 
@@ -80,7 +81,7 @@ class ErrorInfo:
     """The row's values as the server printed them; null without `--show-row-values`, or where it printed none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Phases:
     """Seconds of the leader's own thread; they add up to the run's duration."""
 
@@ -96,7 +97,7 @@ class Phases:
     """Dropping the stages of what was not published, closing the leader's connections."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CpuUsage:
     """This process and its children over the run."""
 
@@ -118,7 +119,7 @@ class CpuUsage:
     """How often memory was sampled: at the start, then every 0.25 s."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WorkersSummary:
     """All workers of the run together. A skew ratio is min / max; 1 is balanced."""
 
@@ -140,7 +141,7 @@ class WorkersSummary:
     """The least `active_s` of a worker / the greatest; null where no partition was committed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WaitTimes:
     """Why a worker waited."""
 
@@ -150,7 +151,7 @@ class WaitTimes:
     """Seconds between its partitions: none to be had, taking one up and putting it down, tries that failed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WorkerResult:
     """One worker's part of a stream. connect + wait + active is its lifetime; active is the sum of its four parts."""
 
@@ -186,7 +187,7 @@ class WorkerResult:
     """Tries beyond the first, of the partitions that were committed in the end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TimelineEntry:
     """One committed partition: who loaded it, and when."""
 
@@ -204,7 +205,7 @@ class TimelineEntry:
     """COPY payload, as sent to the destination."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SchemaChangeResult:
     """One difference between stream and target, and what was done about it."""
 
@@ -220,7 +221,7 @@ class SchemaChangeResult:
     """The DDL that settles it, with the target's name for the stage's; null where nothing is done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PartitionCounts:
     """Partitions of a stream: planned, committed now, and found committed."""
 
@@ -232,7 +233,7 @@ class PartitionCounts:
     """Committed by an earlier run of the same load, and not read again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorResult:
     """How far an incremental stream has come, as the server's text."""
 
@@ -244,7 +245,7 @@ class CursorResult:
     """How far this load has come, or was to come where it is not published; null where no row has a value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ChecksumResult:
     """Order-free checksums: equal when source and destination hold the same rows."""
 
@@ -256,7 +257,7 @@ class ChecksumResult:
     """Whether both are equal; null where they cannot be compared: files, or a column whose type differs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamResult:
     """One stream, in pipeline order."""
 
@@ -314,7 +315,7 @@ class StreamResult:
     """The first rows, with `--dry-run` only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SampleRows:
     """Rows as a dry run saw them, in the source's own text; null is NULL."""
 
@@ -324,7 +325,7 @@ class SampleRows:
     """One list a row, in the order of `columns`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TimeShares:
     """Shares of the workers' time, adding up to 1."""
 
@@ -336,7 +337,7 @@ class TimeShares:
     """Waiting for the destination's socket, and for COMMIT."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Verdict:
     """What limits this run, and one sentence on what to change."""
 
@@ -348,7 +349,7 @@ class Verdict:
     """One sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunResult:
     """A run that has ended, well or not."""
 

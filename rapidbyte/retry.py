@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.values import frozen
 
 T = TypeVar("T")
 Noted = Callable[[RapidbyteError, int], None]
 """Called before each retry with the failure and the number of tries so far."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RetryPolicy:
     """How long a partition or a publish is tried again. Seconds.
 

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
 from rapidbyte.cursor import CursorLag, NullCursor
 from rapidbyte.model import Secret, SyncMode, WriteMode
 from rapidbyte.rejects import RejectPolicy
+from rapidbyte.values import field, frozen
 
 AppendStrategy = Literal["staged", "direct"]
 ReplaceStrategy = Literal["auto", "swap", "in_place"]
@@ -32,7 +32,7 @@ MEGABYTE = 1024 * 1024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EmbeddedServer:
     """The embedded PostgreSQL instead of a connection (extra `embedded`)."""
 
@@ -41,7 +41,7 @@ class EmbeddedServer:
     database: str = "postgres"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class WorkerLogin:
     """The workers' own role: all it ever needs is INSERT on the stage and on receipts."""
 
@@ -49,7 +49,7 @@ class WorkerLogin:
     password: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Connection:
     """How to reach a PostgreSQL server. What is None is left to libpq: PG* variables, .pgpass, service."""
 
@@ -105,14 +105,14 @@ def dsn_fault(dsn: str) -> tuple[str, str] | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SqlTransform:
     """`use: sql`: one SELECT over `input`, which is also called like the stream."""
 
     query: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rule:
     """One rule of `use: validate`. What a kind does not need is empty."""
 
@@ -127,14 +127,14 @@ class Rule:
     expression: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ValidateTransform:
     """`use: validate`: rules that every row must meet."""
 
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FieldMask:
     """How one column is masked. NULL stays NULL."""
 
@@ -147,7 +147,7 @@ class FieldMask:
     """What `redact` puts in every value's place."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MaskTransform:
     """`use: mask`."""
 
@@ -156,7 +156,7 @@ class MaskTransform:
     """Given where a column is hashed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RenameTransform:
     """`use: rename`."""
 
@@ -164,14 +164,14 @@ class RenameTransform:
     """(column, its new name)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DropTransform:
     """`use: drop`."""
 
     columns: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CastTransform:
     """`use: cast`."""
 
@@ -179,7 +179,7 @@ class CastTransform:
     """(column, PostgreSQL type)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CaseTransform:
     """`use: case`: how columns are spelled."""
 
@@ -191,7 +191,7 @@ Transform = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamSpec:
     """One entry of `source.streams`, or one table that a pattern matched."""
 
@@ -232,7 +232,7 @@ class StreamSpec:
     """What happens to its rows on the way, in order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PostgresSourceSpec:
     """`use: postgres`."""
 
@@ -240,7 +240,7 @@ class PostgresSourceSpec:
     schema: str = "public"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Storage:
     """What opens a store of files. What is None is left to the store's own variables and files."""
 
@@ -257,7 +257,7 @@ class Storage:
     anonymous: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FilesSourceSpec:
     """`use: files`. Paths are relative to the pipeline file's folder (`base_dir`)."""
 
@@ -284,7 +284,7 @@ class FilesSourceSpec:
     """`--show-row-values`: a reason may quote a value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DatabaseFileSpec:
     """`use: sqlite` or `use: duckdb`. The path is relative to the pipeline file's folder (`base_dir`)."""
 
@@ -293,7 +293,7 @@ class DatabaseFileSpec:
     base_dir: str = "."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SchemaPolicy:
     """`schema_evolution`: what may differ between source and target, and what happens then."""
 
@@ -303,7 +303,7 @@ class SchemaPolicy:
     nullability_change: NullabilityPolicy = "allow"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Hooks:
     """Statements that are run in the transaction that publishes: one each, in order."""
 
@@ -311,7 +311,7 @@ class Hooks:
     after_load: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DestinationSpec:
     """`destination` with `use: postgres`."""
 
@@ -332,7 +332,7 @@ class DestinationSpec:
     hooks: Hooks = field(default_factory=Hooks)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resources:
     """`resources`, and `execution.engine`."""
 
@@ -345,7 +345,7 @@ class Resources:
     max_inflight_batches: int = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunOptions:
     """What the command line adds to the file."""
 
@@ -368,7 +368,7 @@ class RunOptions:
     """As `limits.timeout_seconds`; the smaller one counts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunRequest:
     """A run that wants a pipeline's lease: who it is, and what it will load."""
 
@@ -385,7 +385,7 @@ class RunRequest:
     tool_version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PipelineSpec:
     """A whole pipeline file."""
 

@@ -9,17 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rapidbyte.errors import CheckError
+from rapidbyte.values import frozen
 
 ONE_PIPE = "psql | psql, 1 pipe"
 """The name of the floor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Contender:
     """One way of copying the table: processes that run side by side, each a pipe of commands."""
 
@@ -32,7 +32,7 @@ class Contender:
     """True where it creates the target itself; else an empty one must stand there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Measurement:
     """One run of one contender. `cpu_s` and `peak_rss_mb` are the client's processes, not the server's."""
 

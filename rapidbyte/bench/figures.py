@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from rapidbyte.bench.contest import Measurement
+from rapidbyte.values import frozen
 
 NOISY = 1.5
 """Slowest over fastest of one contender from which the figures are called noisy."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Line:
     """One contender's iterations. Seconds, megabytes; rates are of the median."""
 
@@ -32,7 +33,7 @@ class Line:
     bottleneck: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BenchReport:
     """What a benchmark found."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import LiteralString
 
+from rapidbyte.values import frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen
 class Profile:
     """One kind of table. `select` makes rows `i` of `generate_series(1, rows)`."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from rapidbyte.cli.options import OutputOption, ResultFormat
 from rapidbyte.errors import RapidbyteError
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -31,7 +31,7 @@ TYPES = {"weather": "pressure: double precision"}
 """What inference leaves as text, because 1000 is written as 1e3 there: declared instead."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DemoPaths:
     """Where the demonstration lives: a folder below the temp folder, which stays for the user to play with."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,13 +17,14 @@ from rapidbyte.cli.options import (
     StreamOption,
     WorkersOption,
 )
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
     from rapidbyte.spec import PipelineSpec, RunOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Question:
     """What the command line asks for."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rapidbyte.ports import (
@@ -24,6 +23,7 @@ from rapidbyte.ports import (
 )
 from rapidbyte.report.summary import count, seconds
 from rapidbyte.spec import MEGABYTE
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,7 +64,7 @@ class _Counters:
         """Partitions of which blocks have moved and which are not committed yet: one a worker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamProgress:
     """One stream at one moment."""
 
@@ -80,7 +80,7 @@ class StreamProgress:
     status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Progress:
     """The run at one moment."""
 

@@ -6,15 +6,15 @@ import contextlib
 import os
 import secrets
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from rapidbyte.errors import ConfigError
+from rapidbyte.values import frozen
 
 _TOKEN = secrets.token_hex(6)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResultFile:
     """A place for the result that took a new file before the run. No file of ours is there until `write`, so that
     a run that is killed leaves none.

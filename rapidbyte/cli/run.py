@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +32,7 @@ from rapidbyte.cli.options import (
     parse_overrides,
 )
 from rapidbyte.failpoints import failpoint
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -149,7 +150,7 @@ def collect_garbage() -> None:
     gc.enable()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunReport:
     """Where the result of this run goes: the file of `--result`, stdout, and the errors to stderr."""
 

@@ -12,13 +12,14 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from rapidbyte.errors import ConfigError, Problem
+from rapidbyte.values import field, frozen
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 50
@@ -44,7 +45,7 @@ _MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Place:
     """Where something stands. Lines and columns count from 1; `--set` has neither."""
 
@@ -53,7 +54,7 @@ class Place:
     column: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Scalar:
     """One value as it was written. Its repr hides the text, which may be a secret."""
 
@@ -69,7 +70,7 @@ class Scalar:
     """What the text of a `--set` is where a list or a mapping is due: `[a, b]`, `{a: b}`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Listing:
     """A YAML sequence."""
 
@@ -77,7 +78,7 @@ class Listing:
     place: Place
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mapping:
     """A YAML mapping, in the order of the text; keys are unique."""
 
@@ -89,7 +90,7 @@ class Mapping:
         return next((node for name, node in self.entries if name.text == key), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Unusable:
     """A value about which a problem has been told already: nothing more is said about it."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from pydantic_core import ErrorDetails
 from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, shown
 from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, Pipeline, PostgresPipeline, Section
 from rapidbyte.errors import ConfigError, Problem
+from rapidbyte.values import frozen
 
 MOST_SHOWN = 100
 """Problems after this many are counted, not told."""
@@ -40,7 +40,7 @@ _SYNONYMS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finding:
     """Something wrong at a path of the document, before its place is known."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from rapidbyte.config.cursor_rules import check_cursor
 from rapidbyte.config.models import (
@@ -25,6 +24,7 @@ from rapidbyte.config.transform_keys import TransformKeys
 from rapidbyte.config.transform_rules import check_transforms
 from rapidbyte.model import IDENTIFIER_BYTES
 from rapidbyte.spec import MEGABYTE, dsn_fault, paths_of
+from rapidbyte.values import frozen
 
 Stream = PostgresStream | FilesStream | DatabaseFileStream
 Connector = PostgresSource | FilesSource | DatabaseFileSource | Destination
@@ -33,7 +33,7 @@ _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _SSLMODE_IN_DSN = re.compile(r"(?:[?&\s]|^)sslmode\s*=\s*'?([a-z-]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sections:
     """What of a document is valid in itself; None and left out where it is not."""
 

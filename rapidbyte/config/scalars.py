@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
@@ -17,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from rapidbyte.config.document import Scalar, Unusable, misreading, plain, quoted, shown
 from rapidbyte.cursor import CursorLag
 from rapidbyte.model import IDENTIFIER_BYTES, Secret
+from rapidbyte.values import frozen
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ _PIPELINE = re.compile(r"[A-Za-z0-9_.-]{1,63}\Z")
 _FROM_ENVIRONMENT = {"type": "string", "pattern": r"\$\{"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Kind:
     """What a type is called in the documentation."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePath
 from urllib.parse import parse_qsl, unquote
 
 from rapidbyte.config.document import quoted
 from rapidbyte.errors import ConfigError
+from rapidbyte.values import frozen
 
 _FIELDS = {
     "host": "host",
@@ -33,7 +33,7 @@ _URI = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _End:
     """One end of the pipeline, as YAML lines below `config:`."""
 
@@ -44,7 +44,7 @@ class _End:
     """Environment variables that have to be set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Starter:
     """A pipeline file to start from."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import rapidbyte
@@ -36,6 +35,7 @@ from rapidbyte.result import (
     error_info,
 )
 from rapidbyte.spec import PipelineSpec, RunOptions
+from rapidbyte.values import frozen
 
 MEGABYTE = 1024 * 1024
 CLEAR_LEAD = 0.15
@@ -54,7 +54,7 @@ ADVICE: dict[Bottleneck, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunIdentity:
     """The run's name and its start, by both clocks: UTC for people, monotonic for figures."""
 

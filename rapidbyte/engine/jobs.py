@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,11 +20,12 @@ from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
 from rapidbyte.rejects import RejectPolicy, first_of, too_many
 from rapidbyte.retry import RetryPolicy, repeat
+from rapidbyte.values import field, frozen
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Work:
     """What the steps of one run share."""
 
@@ -62,7 +63,7 @@ class Work:
         self.runtime.observe(retry_event(error, failures, stream=stream))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamLoad:
     """A stream that is prepared."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
 from rapidbyte.engine.failures import afterwards, of_the_target, reported
@@ -34,6 +34,7 @@ from rapidbyte.errors import CancelledError, RapidbyteError, SourceError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.ports import FinalizeReport, Publication, Snapshot, StreamFinished
 from rapidbyte.result import StreamStatus
+from rapidbyte.values import frozen
 
 SNAPSHOT_LOST = "snapshot_lost"
 """The source's session that held the snapshot is gone: what was not read in it cannot be."""
@@ -44,7 +45,7 @@ NOT_RESUMED = frozenset({"config", "data", "schema", "check"})
 """Categories of errors that would be met again: such a load begins anew."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Loaded:
     """A stream of which every partition is committed, all of them read in one snapshot."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rapidbyte.contract import PartitionReceipt, WorkerReport
@@ -13,11 +12,12 @@ from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import FinalizeReport, Observer, PhaseStarted
 from rapidbyte.result import Phases, SampleRows, StreamStatus
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 Phase = Literal["preflight", "prepare", "load", "finalize", "cleanup"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamOutcome:
     """How one stream ended."""
 
@@ -46,7 +46,7 @@ class StreamOutcome:
     sample: SampleRows | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunOutcome:
     """How a run ended."""
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +18,10 @@ from rapidbyte.contract import WorkerReport
 from rapidbyte.engine.worker import PartitionJob, PartitionRetried, Watch, become_worker, run_partition
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.ports import Stop
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Watchers:
     """Who is told of what, by the thread in which it happens. They must not block and must not raise."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from rapidbyte.engine.outcome import StreamOutcome
@@ -14,13 +14,14 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, readers_of, select_streams
 from rapidbyte.ports import LastRun, Runtime
 from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
+from rapidbyte.values import field, frozen
 
 T = TypeVar("T")
 Readers = tuple[tuple[QualifiedName, str], ...]
 """Relations of the destination's database that streams read, with these streams."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Preflight:
     """What will be done; and, where streams are isolated, which cannot be."""
 

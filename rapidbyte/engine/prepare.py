@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from rapidbyte import __version__
 from rapidbyte.contract import WriteContract
@@ -17,9 +16,10 @@ from rapidbyte.errors import RapidbyteError
 from rapidbyte.plan import StreamPlan
 from rapidbyte.ports import OpenedRun, StreamFinished
 from rapidbyte.spec import RunRequest
+from rapidbyte.values import field, frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Prepared:
     """What can be loaded, and which streams have ended already."""
 

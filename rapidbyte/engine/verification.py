@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from rapidbyte.comparison import NULL_KEYS, ComparedColumn, Cut, Digest
 from rapidbyte.cursor import StoredCursor
 from rapidbyte.model import Column, ColumnType, QualifiedName, ServerFacts, WriteMode
 from rapidbyte.plan import ConversionKind
+from rapidbyte.values import field, frozen
 
 Conversion = Callable[[ColumnType, ColumnType], ConversionKind]
 
@@ -24,7 +24,7 @@ SHOWN = 20
 DifferenceKind = Literal["missing", "extra", "different"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class NotCompared:
     """A column of the stream that was left out, and why."""
 
@@ -34,7 +34,7 @@ class NotCompared:
     """It should be at the destination, and is not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ComparisonPlan:
     """How one stream will be compared."""
 
@@ -61,7 +61,7 @@ class ComparisonPlan:
         return self.write_mode == "append"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DifferentKey:
     """One key whose rows are not the same at both ends."""
 
@@ -70,7 +70,7 @@ class DifferentKey:
     key: tuple[str | None, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DifferentPiece:
     """One piece whose rows are not the same at both ends."""
 
@@ -79,7 +79,7 @@ class DifferentPiece:
     destination: Digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamComparison:
     """What the comparison of one stream found."""
 
@@ -114,7 +114,7 @@ class StreamComparison:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class VerifyReport:
     """What `rapidbyte verify` found, stream by stream in pipeline order."""
 

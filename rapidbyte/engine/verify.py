@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from rapidbyte.comparison import NO_ROWS, Cut, Digest, RowEnd, RowImage
 from rapidbyte.engine.verification import (
@@ -20,6 +19,7 @@ from rapidbyte.engine.verification import (
     StreamComparison,
     choose_cut,
 )
+from rapidbyte.values import frozen
 
 EXAMINED_ROWS = 1_000_000
 """Once this many have been looked at and `SHOWN` keys are known, the rest is not looked at."""
@@ -105,7 +105,7 @@ def _examined(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class KeyRows:
     """What both ends have of one key: numbers of rows that are alike, and of those that only one end has."""
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from rapidbyte.contract import CopyTarget, WorkerReport
 from rapidbyte.engine.handoff import Handoff
@@ -19,6 +18,7 @@ from rapidbyte.metrics import Laps, ReadTimes
 from rapidbyte.partition import Partition
 from rapidbyte.ports import Block, ReadPartition, Stop, TransformPartition, WritePartition
 from rapidbyte.retry import RetryPolicy, repeat
+from rapidbyte.values import field, frozen
 
 Watch = Callable[["PartitionJob", int, Block], None]
 """Called by the worker for each block that it takes, with its own number."""
@@ -27,7 +27,7 @@ PartitionRetried = Callable[["PartitionJob", int, RapidbyteError, int], None]
 """Called by the worker before it tries again, with its own number, the failure and the number of tries so far."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PartitionJob:
     """All that a worker gets: how to read, how to write, where to, and which part. No plan, leader or config."""
 
@@ -43,7 +43,7 @@ class PartitionJob:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _ReadSummary:
     """What the reading thread has to say at its end."""
 

@@ -7,13 +7,14 @@ another whose search_path is `pg_catalog`, so that `format_type` prints the sche
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rapidbyte.model import Column, ColumnType, QualifiedName, RelationKind, TypeDefinition, TypeKind
 from rapidbyte.pg.definition import MONEY_OIDS
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.pg.types import BUILT_IN_BY_OID, BUILT_IN_TYPES
+from rapidbyte.values import frozen
 
 _BUILT_IN_OIDS = frozenset(BUILT_IN_BY_OID) | {found.array_oid for found in BUILT_IN_TYPES.values()}
 
@@ -37,7 +38,7 @@ _TYPE_KINDS: dict[str, TypeKind] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Relation:
     """Something that can stand after FROM."""
 
@@ -55,7 +56,7 @@ class Relation:
     """Row-level security applies to this role: reading with `row_security = off` is refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CatalogColumn:
     """A column, and whether the role may read it."""
 
@@ -63,7 +64,7 @@ class CatalogColumn:
     may_select: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Leaf:
     """A relation of an inheritance tree that holds rows itself."""
 
@@ -75,7 +76,7 @@ class Leaf:
     """The role may use its schema and select from it directly, and no policy hides rows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Size:
     """How big a relation is, now."""
 

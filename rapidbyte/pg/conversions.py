@@ -8,11 +8,11 @@ Every rule is proved against a server by the matrix in `tests/postgres/test_type
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from rapidbyte.model import ColumnType, Wire
 from rapidbyte.pg.types import base_name, element_type, length_modifier, numeric_modifier
 from rapidbyte.plan import ConversionKind
+from rapidbyte.values import frozen
 
 TEXT_LIKE = frozenset({"text", "character varying"})
 """Types that hold any text as it is."""
@@ -71,7 +71,7 @@ UNREADABLE = frozenset({"gtsvector"})
 """Types whose text no server reads back."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Pair:
     """Two types that are to be judged, with the names of those that are built in."""
 
@@ -85,7 +85,7 @@ class Pair:
         return self.source_base in types and self.target_base in types
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rule:
     """One way from type to type."""
 

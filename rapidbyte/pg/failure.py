@@ -8,7 +8,6 @@ they go to `row_detail`, which is shown with --show-row-values only.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 import psycopg
@@ -22,6 +21,7 @@ from rapidbyte.errors import (
     RetryKind,
     SourceError,
 )
+from rapidbyte.values import frozen
 
 Side = Literal["source", "destination"]
 
@@ -88,7 +88,7 @@ FIND_BYTES = (
 """What to do about bytes that are no text: SQL_ASCII databases take them, and COPY TO gives no context (B3)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CopyPlace:
     """Where a COPY failed. `line` counts rows of this COPY from 1."""
 

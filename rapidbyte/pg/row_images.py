@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import LiteralString, cast
 
 from psycopg import sql
@@ -13,6 +12,7 @@ from rapidbyte.comparison import NULL_KEYS, ComparedColumn, Cut, Digest, RowImag
 from rapidbyte.pg.checksum import SUMS, row_image
 from rapidbyte.pg.failure import Side
 from rapidbyte.pg.session import PgConnection, translated
+from rapidbyte.values import frozen
 
 FETCHED_ROWS = 5_000
 """Rows that one end holds in memory while it compares."""
@@ -21,7 +21,7 @@ CANCEL_SECONDS = 5.0
 """How long a server is asked to end a statement."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ComparedRows:
     """Which rows of an end are compared, and by what."""
 

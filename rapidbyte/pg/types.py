@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass
 
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import ColumnType, TypeKind
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class BuiltIn:
     """One row of `pg_type`."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 
 from rapidbyte.report.escape import shown
 from rapidbyte.report.summary import byte_size, count, seconds
+from rapidbyte.values import frozen
 
 WIDTH = 960
 """Of every chart, in SVG units; the page scales them."""
@@ -24,7 +24,7 @@ HUES = 6
 """Colours of the page: classes c0 to c5."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bar:
     """One partition on its worker's row. Seconds are from the run's start."""
 
@@ -38,7 +38,7 @@ class Bar:
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Share:
     """One part of a whole, in seconds."""
 

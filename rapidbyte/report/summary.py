@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rapidbyte.report.escape import shown
 from rapidbyte.report.failure import EXIT_MEANINGS
 from rapidbyte.result import RunResult, SampleRows, StreamResult
+from rapidbyte.values import frozen
 
 UNKNOWN = "-"
 STREAM_HEADINGS = ("stream", "target", "rows", "bytes", "time", "rows/s", "publish", "wire", "status")
@@ -16,7 +15,7 @@ _ROWS_PER_SAMPLE = 10
 _CELL_WIDTH = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TableView:
     """A table as text; every cell is fit for a terminal."""
 
@@ -25,7 +24,7 @@ class TableView:
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Summary:
     """What is shown of a run."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,13 @@ from rapidbyte.transforms.mask import plan_mask
 from rapidbyte.transforms.sql import plan_sql
 from rapidbyte.transforms.types import schema_of
 from rapidbyte.transforms.validate import ValidateStep, plan_validate
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Chain:
     """Planned transforms. Called for each partition: a `ports.TransformPartition`. Pickles."""
 

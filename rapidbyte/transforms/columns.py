@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import ConfigError, DataError
@@ -14,6 +14,7 @@ from rapidbyte.ports import Stop
 from rapidbyte.spec import CaseStyle, CaseTransform, CastTransform, DropTransform, RenameTransform
 from rapidbyte.transforms.flow import Batch, Given, require_going
 from rapidbyte.transforms.types import arrow_type, schema_of, times_of
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +67,7 @@ def _rebuilt(
         yield replace(batch, rows=pa.RecordBatch.from_arrays(arrays_of(batch), schema=schema))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ColumnsStep:
     """Some of the columns, in order, under new names."""
 
@@ -85,7 +86,7 @@ class ColumnsStep:
         return _rebuilt(batches, self.columns, stop, arrays_of)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CastStep:
     """Columns in other types."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rapidbyte.errors import CancelledError, ConfigError
 from rapidbyte.model import Column
 from rapidbyte.ports import Place, Stop
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Batch:
     """Some rows of a partition, in order, with the columns that the step before has promised."""
 
@@ -23,7 +23,7 @@ class Batch:
     """Where a row comes from; None once a query has made it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resources:
     """What a chain may take."""
 
@@ -33,7 +33,7 @@ class Resources:
     """DuckDB's limit of one partition; what does not fit goes to a folder of its own, encrypted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Given:
     """What a step is planned from."""
 

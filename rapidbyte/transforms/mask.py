@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import ConfigError
@@ -15,6 +15,7 @@ from rapidbyte.transforms.engine import Database, explained, identifier, literal
 from rapidbyte.transforms.flow import Batch, Given, require_going
 from rapidbyte.transforms.types import delivered, require_takeable, schema_of
 from rapidbyte.transforms.validate import selected
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +27,7 @@ HASHED = frozenset({"bool", "int16", "int32", "int64", "string", "date32[day]", 
 """Arrow types whose values have one text each; decimals as well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class MaskStep:
     """Planned masks."""
 

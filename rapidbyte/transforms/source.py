@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rapidbyte.contract import FlushSettings
 from rapidbyte.cursor import CursorBounds, StoredCursor
@@ -19,9 +19,10 @@ from rapidbyte.transforms.chain import Chain, plan_chain
 from rapidbyte.transforms.decode import arrow_columns
 from rapidbyte.transforms.flow import Resources
 from rapidbyte.transforms.printing import listed, printed
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Stream:
     """One stream before and after its transforms."""
 
@@ -203,7 +204,7 @@ def _blocks(read: ReadPartition, parts: tuple[Partition, ...], stop: Stop) -> It
             yield from blocks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReadAll:
     """Reads all of a stream's partitions, one after the other, as one. A `ReadPartition`; pickles."""
 

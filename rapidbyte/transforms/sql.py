@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from rapidbyte.errors import ConfigError
@@ -29,6 +28,7 @@ from rapidbyte.transforms.types import (
     require_takeable,
     schema_of,
 )
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localt
 """Words that are functions without brackets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SqlStep:
     """A planned query."""
 

@@ -7,12 +7,13 @@ turned into these at once. docs/transforms.md has the table.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Column, ColumnType
 from rapidbyte.pg.types import base_name, built_in
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,7 +98,7 @@ def require_takeable(columns: tuple[Column, ...], what: str, stream: str) -> Non
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Made:
     """What becomes of a column that DuckDB has made."""
 

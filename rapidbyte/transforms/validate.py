@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from rapidbyte.transforms.flow import Batch, Given, require_going
 from rapidbyte.transforms.printing import listed, printed
 from rapidbyte.transforms.sql import duckdb_batch, duckdb_schema, unsteady
 from rapidbyte.transforms.types import BOOLEANS, delivered, require_takeable
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ _TIMES = {
 """DuckDB's type for a bound, and how it is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Check:
     """One rule as SQL."""
 
@@ -54,7 +54,7 @@ class Check:
     """True for a row that violates it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ValidateStep:
     """Planned rules."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from psycopg import sql
 
 from rapidbyte.contract import WriteContract
 from rapidbyte.destinations.postgres import ledger
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Why:
     """What is wrong with such rows."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 
@@ -15,6 +14,7 @@ from rapidbyte.cursor import FILES_FIELD, StoredCursor
 from rapidbyte.destinations.postgres import ledger, loaded_files
 from rapidbyte.errors import ConfigError
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 _COMPARABLE: dict[str, LiteralString] = {
     "smallint": "bigint",
@@ -44,7 +44,7 @@ SET source = excluded.source, field = excluded.field, type = excluded.type, valu
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CursorRecord:
     """A row of `cursors`."""
 

@@ -7,7 +7,7 @@ What the policy refuses is a SchemaError (exit 6); a pair of types whose values 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from rapidbyte.destinations.postgres.target import TargetColumn
 from rapidbyte.destinations.postgres.text_checks import decimals_fit, is_checked
@@ -16,11 +16,12 @@ from rapidbyte.model import IDENTIFIER_BYTES, Column, ColumnType
 from rapidbyte.pg.types import base_name, length_modifier, numeric_modifier
 from rapidbyte.plan import ColumnPlan, ConversionKind, SchemaChange
 from rapidbyte.spec import SchemaPolicy
+from rapidbyte.values import field, frozen
 
 Conversion = Callable[[ColumnType, ColumnType], ConversionKind]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResolvedType:
     """A stream column's type as the destination knows it."""
 
@@ -51,7 +52,7 @@ READ_AS = frozenset(
 """Types as which `type_change: coerce` lets a text be read: what is none is refused, what is one may be normalised."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Widening:
     """A target's column gets the source's type."""
 
@@ -59,7 +60,7 @@ class Widening:
     """The server writes the whole table again, and keeps everybody out meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Drift:
     """What becomes of a stream's columns."""
 
@@ -73,7 +74,7 @@ class Drift:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class _Findings:
     """What has been found so far, in the stream's order."""
 

@@ -7,9 +7,9 @@ and it is run as one statement (extended protocol).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from rapidbyte.errors import ConfigError
+from rapidbyte.values import frozen
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s".;()]+)'
 _DEFINITION = re.compile(
@@ -17,7 +17,7 @@ _DEFINITION = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SourceIndex:
     """An index as the source has it."""
 

@@ -5,12 +5,12 @@ Only the server's clock decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 
 from rapidbyte.errors import BusyError, FenceError
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 EXPIRES_SECONDS = 30
 """After the last sign of life a holder may be taken for frozen."""
@@ -18,7 +18,7 @@ EXPIRES_SECONDS = 30
 Verdict = Literal["take", "take over", "busy"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Holder:
     """The lease's row."""
 
@@ -120,7 +120,7 @@ def _locked_row(connection: PgConnection, pipeline: str) -> tuple[Any, ...] | No
     ).fetchone()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class HeldRun:
     """The run that has the lease, as what it writes down says it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
 from psycopg import sql
@@ -11,11 +10,12 @@ from psycopg.types.json import Jsonb
 from rapidbyte.contract import PartitionReceipt
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 LoadState = Literal["prepared", "published", "discarded"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LoadRecord:
     """A row of `loads`, as far as it is looked at again."""
 

@@ -7,8 +7,6 @@ the greatest (cursor, tie-breaker) counts, and where there is none, or two rows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rapidbyte.contract import MergeFacts, WriteContract
 from rapidbyte.destinations.postgres import aside, rows
 from rapidbyte.destinations.postgres.aside import Why
@@ -17,12 +15,13 @@ from rapidbyte.destinations.postgres.rows import RowMove
 from rapidbyte.errors import DataError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 EXAMPLES = 3
 """Keys that an error shows with `--show-row-values`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settled:
     """A stage with one row a key."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import psycopg
 
@@ -25,6 +24,7 @@ from rapidbyte.pg.failure import is_connection_loss
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, commit, translated
 from rapidbyte.ports import FinalizeReport, Publication, never
 from rapidbyte.spec import Hooks
+from rapidbyte.values import field, frozen
 
 LOOK_UP_SECONDS = 60.0
 """How long the outcome of a COMMIT is asked for when its acknowledgement was lost; a crash restart takes about 4 s."""
@@ -32,7 +32,7 @@ LOOK_UP_SECONDS = 60.0
 Reports = tuple[FinalizeReport, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Publishing:
     """One call of `finalize`."""
 

@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -30,12 +29,13 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.plan import StreamPlan
 from rapidbyte.spec import DestinationSpec
+from rapidbyte.values import frozen
 
 LEFTOVER_SECONDS = 2.0
 """How long dropping a dead run's stage waits for whoever looks at it; another run tries again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Prepared:
     """A load whose stage is there."""
 

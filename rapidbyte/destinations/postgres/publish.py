@@ -10,19 +10,18 @@ merge     rows of known keys are updated, others added  upsert
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import PublishMethod, WriteMode
 from rapidbyte.pg.definition import quoted
 from rapidbyte.spec import AppendStrategy, ReplaceStrategy, StreamSpec
+from rapidbyte.values import frozen
 
 SHOWN_OBSTACLES = 3
 """Reasons name this many of the things that are in the way, and count the rest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PublishChoice:
     """A publish method, and the reason as a sentence's end: `swap: 2 indexes are carried over`."""
 

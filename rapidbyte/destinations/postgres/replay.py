@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 
@@ -21,6 +20,7 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.pg.failure import code_and_hint, masked
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.rejects import is_about_a_row
+from rapidbyte.values import frozen
 
 RejectState = Literal["waiting", "replayed", "outdated", "unfinished"]
 """It can be replayed; it was; a later load of the stream has taken the place of its load; its load is not published."""
@@ -28,7 +28,7 @@ RejectState = Literal["waiting", "replayed", "outdated", "unfinished"]
 LONGEST_LIST = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredReject:
     """A row of `rejects`, and what its load says of it."""
 
@@ -54,7 +54,7 @@ class StoredReject:
     state: RejectState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamKeys:
     """How a stream's rows find their place in an upsert."""
 
@@ -66,7 +66,7 @@ class StreamKeys:
     """The file's columns are not the target's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Replayed:
     """What became of one row."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 import psycopg
@@ -22,12 +21,13 @@ from rapidbyte.failpoints import failpoint
 from rapidbyte.model import PublishMethod, QualifiedName
 from rapidbyte.pg.failure import translate
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import field, frozen
 
 KEY_VIOLATIONS = (psycopg.errors.ForeignKeyViolation, psycopg.errors.RestrictViolation)
 """23503, and since PostgreSQL 18 23001 for ON DELETE RESTRICT."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Together:
     """What the loads that are published in one transaction know of each other."""
 
@@ -37,7 +37,7 @@ class Together:
     """Steps that wait until every target has its new rows: deletes that rows of others still forbid."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Applied:
     """How the rows were published in the end."""
 

@@ -6,13 +6,12 @@ it; so everything is qualified, operators too (F11).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from psycopg import sql
 
 from rapidbyte.destinations.postgres.ddl import names
 from rapidbyte.destinations.postgres.ledger import identifier
 from rapidbyte.model import Column, QualifiedName
+from rapidbyte.values import frozen
 
 _SAME_IMAGE = frozenset(
     {16, 17, 19, 20, 21, 23, 25, 26, 1042, 1043, 1082, 1083, 1114, 1184, 2950},
@@ -22,7 +21,7 @@ oid, varchar, date, time, timestamps, uuid. Not so numeric (1.0, 1.00), floats (
 (1042, char, pads to its length: equal values of one column are the same bytes.)"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RowMove:
     """Stage and target of one publish, and which columns matter."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, cast
 
@@ -12,9 +11,10 @@ from psycopg.types.json import Jsonb
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.result import RunResult, to_document
 from rapidbyte.spec import RunRequest
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RunRecord:
     """A row of `runs`."""
 

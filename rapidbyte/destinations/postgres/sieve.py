@@ -11,7 +11,7 @@ It sends COPY, savepoints, and one INSERT for what is set aside. Nothing here de
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -29,6 +29,7 @@ from rapidbyte.pg.failure import code_and_hint, copy_place, masked
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.ports import Block, Place, Stop
 from rapidbyte.rejects import Reject, columns_json, is_about_a_row, too_many
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     from rapidbyte.destinations.postgres.encode import Rows
@@ -40,7 +41,7 @@ _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 """Of COPY's text format; any other escaped character is itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Piece:
     """Whole rows of one block, in order."""
 
@@ -68,7 +69,7 @@ class Piece:
         return None if self.origin is None else self.origin(self.first)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Refusal:
     """Why some rows were not taken."""
 
@@ -80,7 +81,7 @@ class Refusal:
     column: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sifted:
     """What became of a partition."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -26,9 +26,10 @@ from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.ports import Stop, never
 from rapidbyte.spec import Connection, RunRequest
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class LeaseRecord:
     """Who may load a pipeline now."""
 
@@ -48,7 +49,7 @@ class LeaseRecord:
         return self.run_id if self.connected else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PipelineState:
     """All that the ledger knows of a pipeline but its history."""
 
@@ -61,7 +62,7 @@ class PipelineState:
     """(partitions, rows) that are committed, by the load's id, of these loads."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Landed:
     """A direct load that did not end."""
 
@@ -73,7 +74,7 @@ class Landed:
     """Rows that were removed: all that nobody has changed since. None: it was not asked for, and they stay."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Orphan:
     """A table that is named as a stage, and of whose load the ledger has no row."""
 
@@ -82,7 +83,7 @@ class Orphan:
     """The statement that drops it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sweep:
     """What `gc` has done."""
 

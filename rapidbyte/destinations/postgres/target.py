@@ -6,16 +6,16 @@ definition is printed with its schema, and can be compared and used again as it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 from psycopg import sql
 
 from rapidbyte.model import Column, ColumnType, QualifiedName
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Grant:
     """One privilege that a table's owner has granted."""
 
@@ -26,7 +26,7 @@ class Grant:
     column: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TargetColumn:
     """One column of a target, with what an administrator may have set on it."""
 
@@ -54,7 +54,7 @@ class TargetColumn:
         return self.default is not None or self.column.generated or self.column.identity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class IndexFacts:
     """One index, as it can be built again."""
 
@@ -75,7 +75,7 @@ class IndexFacts:
     """Why it cannot be built again as it is; None where it can."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CheckFacts:
     """One CHECK constraint."""
 
@@ -87,7 +87,7 @@ class CheckFacts:
     comment: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class TargetFacts:
     """A target and what hangs on it, as one transaction saw it."""
 

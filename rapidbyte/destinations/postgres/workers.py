@@ -7,7 +7,6 @@ two sessions that change one object's grants at once make one of them fail ("tup
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
 from psycopg import sql
@@ -16,6 +15,7 @@ from psycopg.types.json import Jsonb
 from rapidbyte.destinations.postgres import ddl, ledger
 from rapidbyte.model import Column, QualifiedName
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 AccessKind = Literal["stage", "target", "sequence", "receipts", "rejects", "schema", "type"]
 
@@ -30,7 +30,7 @@ _PRIVILEGES: dict[AccessKind, tuple[LiteralString, LiteralString]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Access:
     """One thing that workers must be allowed to use."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import ConfigError, SourceError
@@ -15,6 +14,7 @@ from rapidbyte.sources.files.parquet import RowGroup
 from rapidbyte.sources.files.paths import DataFile
 from rapidbyte.sources.files.read import FileColumn
 from rapidbyte.spec import FileFormat, StreamSpec
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ SAMPLED_FILES = 8
 """So many files of a glob are looked at for types, evenly spread; the headers of all are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Contents:
     """What the files of one format hold, before a stream's own wishes."""
 

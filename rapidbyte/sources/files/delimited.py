@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Generator, Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from rapidbyte.sources.files.infer import first_misfit
 from rapidbyte.sources.files.paths import ByteRange, DataFile, is_tab_separated
 from rapidbyte.sources.files.text import TextBytes, check_encoding, lines_before, never, text_lines
 from rapidbyte.spec import FilesSourceSpec
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +35,7 @@ LONGER_ROWS = 16
 """A row that is longer than a block is read again with blocks of so many times the size."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Dialect:
     """How a stream's CSV files are written. Every character is a single ASCII one."""
 

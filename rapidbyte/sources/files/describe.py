@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import ConfigError, DataError
@@ -28,6 +27,7 @@ from rapidbyte.sources.files.read import FileColumn, FileTask, declared_values, 
 from rapidbyte.sources.files.sample import infer_from_all, reasons_of, take_sample
 from rapidbyte.sources.files.split import obstacle
 from rapidbyte.spec import FileFormat, FilesSourceSpec, StreamSpec
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ _PARTITIONING: dict[FileFormat, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Described:
     """A stream as its files are."""
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in, length_modifier, numeric_modifier
 from rapidbyte.sources.files.date_formats import written_as
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +43,7 @@ _FIRST_DAY = -719162
 """0001-01-01. Arrow reads 0000-01-01 as well, PostgreSQL does not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Misfit:
     """The first of the texts that the type would not give back which lasted longest."""
 
@@ -52,7 +53,7 @@ class Misfit:
     """What the texts before it are, as `whole numbers`; empty where it is the very first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Notation:
     """How numbers and times are written in a stream's files, where it is not as in SQL."""
 
@@ -62,7 +63,7 @@ class Notation:
     """As `%d.%m.%Y` or `%d.%m.%Y %H:%M`: dates and times are written in one of these, or in ISO 8601."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Reading:
     """How one column's text is read."""
 

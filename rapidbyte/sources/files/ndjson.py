@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
 from rapidbyte.sources.files.infer import Reading
+from rapidbyte.values import frozen
 
 JsonKind = Literal["number", "string", "boolean", "any"]
 """What the values of a column are. `any`: objects, arrays, or a mixture; delivered as JSON."""
@@ -29,7 +29,7 @@ _NEXT = re.compile(r"[ \t\r\n]*([,}])[ \t\r\n]*")
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JsonColumn:
     """One key of the objects, and how its values are read."""
 
@@ -38,7 +38,7 @@ class JsonColumn:
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class JsonPlan:
     """What is read of a stream's NDJSON files."""
 

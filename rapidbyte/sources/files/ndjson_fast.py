@@ -9,12 +9,12 @@ and one that it refuses is read again by who can name the line.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rapidbyte.pg.types import base_name
 from rapidbyte.sources.files.infer import converter
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonPlan
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ _MANY_DIGITS = re.compile(rb"[0-9][0-9.]{15,}|[eE][+-]?[0-9]{3,}")
 """Numbers that a double might not give back: with 16 digits and more, or with exponents beyond its range."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fast:
     """Reads blocks of one stream."""
 

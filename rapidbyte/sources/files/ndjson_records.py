@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,13 @@ from rapidbyte.sources.files.ndjson import (
 from rapidbyte.sources.files.ndjson_fast import Fast
 from rapidbyte.sources.files.paths import ByteRange, DataFile
 from rapidbyte.sources.files.text import TextBytes, lines_before, never
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lines:
     """Some whole lines of a file."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from rapidbyte.errors import SourceError
@@ -14,6 +13,7 @@ from rapidbyte.pg.types import base_name, built_in
 from rapidbyte.sources.files.infer import WIDEST_DECIMAL
 from rapidbyte.sources.files.opening import OpenFile, open_file
 from rapidbyte.sources.files.paths import DataFile
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ MAX_ROWS = 1 << 16
 Way = Literal["cast", "json", "interval"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settled:
     """What becomes of one Arrow type."""
 
@@ -44,7 +44,7 @@ class Settled:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RowGroup:
     """One row group of a file."""
 
@@ -53,7 +53,7 @@ class RowGroup:
     """Compressed bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ParquetFacts:
     """What a file's footer says."""
 

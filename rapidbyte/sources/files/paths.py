@@ -7,13 +7,13 @@ import io
 import os
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from rapidbyte.errors import ConfigError, SourceError
 from rapidbyte.model import Secret
 from rapidbyte.spec import FileFormat, FilePath, Storage, paths_of
+from rapidbyte.values import frozen
 
 Compression = Literal["gzip", "zstd"]
 
@@ -37,7 +37,7 @@ _UNREADABLE = {".bz2", ".xz", ".zip", ".lz4", ".br", ".7z", ".sz"}
 _BINARY = ("parquet", "arrow")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Address:
     """Where a file lies that is not here, and what opens the door."""
 
@@ -47,7 +47,7 @@ class Address:
     storage: Storage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DataFile:
     """A file as it was when it was found."""
 
@@ -76,7 +76,7 @@ class DataFile:
         return f"{self.size}/{self.modified_ns if self.address is None else self.tag}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ByteRange:
     """Bytes `low <= byte < high` of a file, which begin and end with a line. None: the file's end."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from rapidbyte.errors import ConfigError, InternalError
 from rapidbyte.model import Column
 from rapidbyte.pg.types import built_in
 from rapidbyte.spec import FileFormat
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +24,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Provenance:
     """What is the same for all rows of a file, as far as a run reads them."""
 

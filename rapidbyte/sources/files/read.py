@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,13 @@ from rapidbyte.sources.files.paths import ByteRange, DataFile, relative
 from rapidbyte.sources.files.provenance import Provenance
 from rapidbyte.sources.files.text import lines_before, text_lines
 from rapidbyte.spec import FileFormat
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FileColumn:
     """One column of the files."""
 
@@ -49,7 +50,7 @@ class FileColumn:
     """The pipeline allows that values change."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FileTask:
     """All that reading one stream's partitions needs. Picklable."""
 

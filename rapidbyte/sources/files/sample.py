@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rapidbyte.sources.files.aside import Aside
@@ -12,12 +12,13 @@ from rapidbyte.sources.files.delimited import Dialect, Records, read_header, tex
 from rapidbyte.sources.files.infer import Notation, Reading
 from rapidbyte.sources.files.inference import Inference
 from rapidbyte.sources.files.paths import DataFile, compression_of
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sample:
     """The first rows of CSV files."""
 

@@ -8,12 +8,12 @@ the next one begins with a row, and so on from the first, so a wrong cut cannot 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from rapidbyte.errors import SourceError
 from rapidbyte.sources.files.delimited import Dialect
 from rapidbyte.sources.files.opening import open_file
 from rapidbyte.sources.files.paths import ByteRange, DataFile, compression_of
+from rapidbyte.values import frozen
 
 WINDOW_BYTES = 1 << 20
 """A file is looked through in pieces of this size."""
@@ -25,7 +25,7 @@ _ONE_BYTE = ("utf-8", "ascii", "iso8859", "cp125", "koi8", "mac-")
 """Encodings in which a byte that looks like a line break or a quote is one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Cut:
     """A file in parts, which cover it, each byte once. At least one."""
 

@@ -11,12 +11,12 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ class BadText:
     """A TEXT of SQLite that is not UTF-8."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Affinity:
     """What one column's values have to be."""
 

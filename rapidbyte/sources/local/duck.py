@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from rapidbyte.sources.local.tables import (
     require_wanted,
 )
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +61,7 @@ _PLAIN_LIST = re.compile(rf"(?:{_PLAIN.pattern})\[\d*\]")
 _INFINITE = "rapidbyte: infinity"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DuckColumn:
     """One column: how it is asked for, and what becomes of it."""
 
@@ -71,7 +71,7 @@ class DuckColumn:
     lossy: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DuckTask:
     """All that reading one stream's partitions needs. Picklable."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,7 @@ from rapidbyte.sources.local.tables import (
     require_wanted,
 )
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +47,7 @@ _STEPS = 10_000
 """Of SQLite's machine, after each of which it is asked whether to stop."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SqliteTask:
     """All that reading one stream's partitions needs. Picklable."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rapidbyte.errors import CancelledError, ConfigError, InternalError
@@ -14,6 +13,7 @@ from rapidbyte.partition import KeyRange, Partition, Whole
 from rapidbyte.plan import StreamShape
 from rapidbyte.ports import Block, ReadPartition, Stop
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ FIRST_ROWS, MOST_ROWS = 1024, 1 << 16
 """Rows of the first batch, and of any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """A stream as the database has it."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import LiteralString, Protocol
 
 from psycopg import sql
@@ -24,6 +24,7 @@ from rapidbyte.sources.postgres.select import StreamRead, relation_of, stream_re
 from rapidbyte.sources.postgres.settle import STATEMENT_START_SECONDS, settle
 from rapidbyte.sources.postgres.typed import in_range, type_of, typed
 from rapidbyte.sources.postgres.user_sql import condition
+from rapidbyte.values import frozen
 
 UNIT_SECONDS: tuple[LiteralString, ...] = ("1", "0.1", "0.01", "0.001", "0.0001", "0.00001", "0.000001")
 """The step of a timestamp by its precision."""
@@ -49,7 +50,7 @@ class Looking(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Increment:
     """One incremental stream, on its way to its bounds."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import psycopg
@@ -48,6 +48,7 @@ from rapidbyte.sources.postgres.select import quoted
 from rapidbyte.sources.postgres.split import choose_split
 from rapidbyte.sources.postgres.user_sql import ResultColumn, check_query, check_where, condition, subquery
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 USER_FAULTS = ("42", "22", "0A", "3F", "2F", "25", "54")
 """SQLSTATE classes of a user's SQL that is wrong; others are the server's troubles."""
@@ -55,7 +56,7 @@ USER_FAULTS = ("42", "22", "0A", "3F", "2F", "25", "54")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Looked:
     """What the catalogs hold of relations, by oid."""
 
@@ -67,7 +68,7 @@ class Looked:
     """Of the leaves, by their oids."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Estimate:
     """What the planner expects of a query."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rapidbyte.errors import ConfigError, PrivilegeError, Problem
 from rapidbyte.model import Column
@@ -11,12 +10,13 @@ from rapidbyte.pg.catalog import CatalogColumn, Relation
 from rapidbyte.pg.definition import quoted
 from rapidbyte.sources.postgres.names import nearest
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 INTEGER_OIDS = (20, 21, 23)
 """bigint, smallint, integer: what a partition key can be."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Fault:
     """One thing that is wrong with an entry; `grant` is the statement that helps where a privilege is missing."""
 

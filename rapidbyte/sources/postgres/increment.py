@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
@@ -14,6 +13,7 @@ from rapidbyte.pg.catalog import Leaf, sizes_of
 from rapidbyte.pg.session import PgConnection
 from rapidbyte.plan import StreamPlan
 from rapidbyte.sources.postgres.select import StreamRead, conditions, relation_of
+from rapidbyte.values import frozen
 
 SAMPLE_BLOCKS = 2000
 """Heap blocks that are looked at to guess how much an increment is: 16 MB, some milliseconds."""
@@ -22,7 +22,7 @@ MOST_SCANS = 8
 """Ranges of an increment whose cursor has no index, at the most: each of them reads the whole table."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sample:
     """What stands after FROM to look at a share of a relation's rows."""
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rapidbyte.errors import Problem
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.catalog import Relation
 from rapidbyte.spec import StreamSpec
+from rapidbyte.values import frozen
 
 PATTERN_KINDS = ("table", "partitioned", "foreign")
 """What a pattern matches. Views repeat what tables hold, so they are loaded where they are named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Selected:
     """One stream, resolved."""
 

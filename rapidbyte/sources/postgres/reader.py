@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -21,6 +20,7 @@ from rapidbyte.pg.session import SESSION, PgConnection, begin, connect, translat
 from rapidbyte.ports import Block, Stop
 from rapidbyte.sources.postgres.select import StreamRead, lock_statements, select
 from rapidbyte.spec import Connection
+from rapidbyte.values import frozen
 
 CANCEL_SECONDS = 5.0
 """How long a reader that stops waits for the server to end its COPY; then it just leaves."""
@@ -48,7 +48,7 @@ _COPY_OPTIONS: dict[Wire, sql.SQL] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ReadTask:
     """All that a reader of one stream needs. Picklable."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -13,6 +12,7 @@ from rapidbyte.partition import CtidRange, CursorRange, KeyRange, PartitionRange
 from rapidbyte.plan import StreamPlan
 from rapidbyte.sources.postgres.typed import in_range
 from rapidbyte.sources.postgres.user_sql import condition, subquery
+from rapidbyte.values import frozen
 
 LOCKABLE: frozenset[RelationKind] = frozenset({"table", "partitioned"})
 """LOCK TABLE takes these, and with them their partitions and children."""
@@ -20,7 +20,7 @@ LOCKABLE: frozenset[RelationKind] = frozenset({"table", "partitioned"})
 _USER_SQL: frozenset[RelationKind] = frozenset({"view", "query"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StreamRead:
     """What of a plan the reading needs. Picklable."""
 

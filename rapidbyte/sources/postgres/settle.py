@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import LiteralString
 
 from rapidbyte.errors import SourceError
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 STATEMENT_START_SECONDS = 0.1
 """now() is the time at which a transaction's first statement arrived; its virtual id is locked a few microseconds
@@ -60,7 +60,7 @@ FROM pg_catalog.pg_prepared_xacts p WHERE p.database = pg_catalog.current_databa
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Awaited:
     """A transaction that is waited for."""
 

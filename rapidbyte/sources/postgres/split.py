@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from rapidbyte.model import RelationKind
 from rapidbyte.pg.catalog import Leaf
+from rapidbyte.values import frozen
 
 CTID_RANGES_FROM = 140000
 """TID range scans came with version 14; before, every ctid range read the whole table."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Split:
     """The way, and the reason as a phrase for `plan`."""
 

@@ -9,7 +9,6 @@ will run, which refuses everything that is no query or no condition.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import LiteralString, cast
 
 import psycopg
@@ -19,6 +18,7 @@ from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 
 from rapidbyte.pg.session import PgConnection
+from rapidbyte.values import frozen
 
 READING = ("SELECT", "VALUES", "TABLE", "WITH")
 ONE_QUERY = "a query must be one SELECT, VALUES, TABLE or WITH that reads"
@@ -27,7 +27,7 @@ _BEFORE_WORD = re.compile(r"(?:[\s(]+|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ResultColumn:
     """A column of a query's result."""
 
