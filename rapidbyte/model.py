@@ -75,6 +75,11 @@ class ColumnType:
     built_in: bool = True
     """OID below 16384 and of the server itself: the same type on every server."""
 
+    @property
+    def phrase(self) -> str:
+        """The name with its article: `an integer`, `a uuid`."""
+        return f"{'an' if self.name[:1].lower() in ('a', 'e', 'i', 'o') else 'a'} {self.name}"
+
 
 @frozen
 class Column:

@@ -221,10 +221,12 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
 
         tolerant = replace(spec.source, sets_aside=spec.destination.rejects.sets_aside)
         memory = spec.resources.max_memory_bytes
-        queries = _duckdb(None, spec.source.base_dir, memory, stop) if any(s.query for s in spec.streams) else None
+        asked = any(stream.query for stream in spec.streams)
+        queries = _duckdb(None, tolerant.base_dir, memory, stop, tolerant.sets_aside) if asked else None
         return FilesSource(tolerant, max_memory_bytes=memory, stop=stop, queries=queries)
     if isinstance(spec.source, DatabaseFileSpec):
-        return _database_file(spec.source, spec.resources.max_memory_bytes, stop)
+        memory, sets_aside = spec.resources.max_memory_bytes, spec.destination.rejects.sets_aside
+        return _database_file(spec.source, memory, stop, sets_aside)
     from rapidbyte.sources.postgres import PostgresSource
 
     return PostgresSource(
@@ -232,23 +234,25 @@ def _source(spec: PipelineSpec, stop: Stop = never) -> Source:
     )
 
 
-def _database_file(source: DatabaseFileSpec, memory_bytes: int, stop: Stop) -> Source:
+def _database_file(source: DatabaseFileSpec, memory_bytes: int, stop: Stop, sets_aside: bool) -> Source:
     from rapidbyte.sources.local import LocalSource
 
     if source.kind == "sqlite":
         from rapidbyte.sources.local.sqlite import SqliteDatabase
 
-        return LocalSource(SqliteDatabase(source.path, base_dir=source.base_dir, stop=stop), stop)
-    return _duckdb(source.path, source.base_dir, memory_bytes, stop)
+        database = SqliteDatabase(source.path, base_dir=source.base_dir, stop=stop, sets_aside=sets_aside)
+        return LocalSource(database, stop)
+    return _duckdb(source.path, source.base_dir, memory_bytes, stop, sets_aside)
 
 
-def _duckdb(path: str | None, base_dir: str, memory_bytes: int, stop: Stop) -> LocalSource:
+def _duckdb(path: str | None, base_dir: str, memory_bytes: int, stop: Stop, sets_aside: bool) -> LocalSource:
     """A DuckDB file; without a path, what answers queries over files."""
     from rapidbyte.sources.local import LocalSource
     from rapidbyte.sources.local.duck import DuckDatabase
 
     memory = max(64 * MEGABYTE, memory_bytes // 2)
-    return LocalSource(DuckDatabase(path, base_dir=base_dir, memory_bytes=memory, stop=stop), stop)
+    database = DuckDatabase(path, base_dir=base_dir, memory_bytes=memory, stop=stop, sets_aside=sets_aside)
+    return LocalSource(database, stop)
 
 
 def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:

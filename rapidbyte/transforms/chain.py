@@ -22,11 +22,12 @@ from rapidbyte.spec import (
     Transform,
     ValidateTransform,
 )
-from rapidbyte.transforms.columns import plan_case, plan_cast, plan_drop, plan_rename
-from rapidbyte.transforms.decode import decoded
+from rapidbyte.transforms.columns import CastStep, plan_case, plan_cast, plan_drop, plan_rename
+from rapidbyte.transforms.decode import as_texts, typed
 from rapidbyte.transforms.flow import Batch, Given, Resources, Step
 from rapidbyte.transforms.mask import plan_mask
-from rapidbyte.transforms.sql import plan_sql
+from rapidbyte.transforms.misfits import sifted
+from rapidbyte.transforms.sql import SqlStep, plan_sql
 from rapidbyte.transforms.types import schema_of
 from rapidbyte.transforms.validate import ValidateStep, plan_validate
 from rapidbyte.values import frozen
@@ -65,18 +66,21 @@ class Chain:
         aside: list[Reject] = []
         batches: Iterator[Batch] = self._batches(blocks, aside)
         for place, step in enumerate(self.steps):
-            if self.sets_aside and isinstance(step, ValidateStep):
-                form: RejectForm = "target" if place == len(self.steps) - 1 else "source"
+            if self.sets_aside and isinstance(step, ValidateStep | CastStep | SqlStep):
+                is_last = place == len(self.steps) - 1
+                form: RejectForm = "target" if is_last and isinstance(step, ValidateStep) else "source"
                 batches = step.sift(batches, stop, partial(_keep, aside, form))
             else:
                 batches = step.apply(batches, stop)
         for batch in batches:
+            rejects = tuple(aside)
+            aside.clear()
             if batch.rows.num_rows:
-                rejects = tuple(aside)
-                aside.clear()
                 size = batch.rows.nbytes
                 origin = batch.origin if self.sets_aside else None
                 yield Block(data=batch.rows, rows=batch.rows.num_rows, size=size, origin=origin, rejects=rejects)
+            elif rejects:
+                yield Block(data=b"", rows=0, size=0, rejects=rejects)
         if aside:
             yield Block(data=b"", rows=0, size=0, rejects=tuple(aside))
 
@@ -86,10 +90,22 @@ class Chain:
             aside += block.rejects
             if not block.rows and isinstance(block.data, bytes) and not block.data:
                 continue
-            rows = block.data if not isinstance(block.data, bytes) else decoded(block.data, self.given)
-            if rows.num_rows != block.rows:
-                raise InternalError(f"a block of {block.rows} rows holds {rows.num_rows}", code="row_count")
-            yield Batch(rows=_as_promised(rows, schema), origin=block.origin)
+            batch = self._taken(block, aside)
+            yield replace(batch, rows=_as_promised(batch.rows, schema))
+
+    def _taken(self, block: Block, aside: list[Reject]) -> Batch:
+        """The block's rows; those of a server in their Arrow types, and without those that have none."""
+        rows = block.data if not isinstance(block.data, bytes) else as_texts(block.data, self.given)
+        if rows.num_rows != block.rows:
+            raise InternalError(f"a block of {block.rows} rows holds {rows.num_rows}", code="row_count")
+        batch = Batch(rows=rows, origin=block.origin)
+        if not isinstance(block.data, bytes):
+            return batch
+        convert = partial(typed, columns=self.given)
+        if not self.sets_aside:
+            return replace(batch, rows=convert(rows))
+        found, left = sifted(batch, convert, aside.append)
+        return replace(left, rows=found)
 
 
 def _keep(aside: list[Reject], form: RejectForm, reject: Reject) -> None:

@@ -11,8 +11,10 @@ from rapidbyte.errors import ConfigError, DataError
 from rapidbyte.model import IDENTIFIER_BYTES, Column, ColumnType
 from rapidbyte.pg.types import base_name, numeric_modifier, parse_type_name
 from rapidbyte.ports import Stop
+from rapidbyte.rejects import Reject
 from rapidbyte.spec import CaseStyle, CaseTransform, CastTransform, DropTransform, RenameTransform
 from rapidbyte.transforms.flow import Batch, Given, require_going
+from rapidbyte.transforms.misfits import sifted
 from rapidbyte.transforms.types import arrow_type, schema_of, times_of
 from rapidbyte.values import frozen
 
@@ -97,15 +99,27 @@ class CastStep:
 
     def apply(self, batches: Iterator[Batch], stop: Stop) -> Iterator[Batch]:
         """The batches with these values. Raises DataError for the first value that does not fit exactly."""
-        fields = list(enumerate(schema_of(self.columns)))
+        return _rebuilt(batches, self.columns, stop, self._arrays_of)
 
-        def arrays_of(batch: Batch) -> list[pa.Array]:
-            return [
-                self._cast(batch, place, field.type) if field.name in self.cast else batch.rows.column(place)
-                for place, field in fields
-            ]
+    def sift(self, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]) -> Iterator[Batch]:
+        """As `apply`; rows with a value that does not fit are set aside."""
+        import pyarrow as pa
 
-        return _rebuilt(batches, self.columns, stop, arrays_of)
+        schema = schema_of(self.columns)
+
+        def convert(rows: pa.RecordBatch) -> pa.RecordBatch:
+            return pa.RecordBatch.from_arrays(self._arrays_of(Batch(rows=rows)), schema=schema)
+
+        for batch in batches:
+            require_going(stop)
+            found, left = sifted(batch, convert, set_aside)
+            yield replace(left, rows=found)
+
+    def _arrays_of(self, batch: Batch) -> list[pa.Array]:
+        return [
+            self._cast(batch, place, field.type) if field.name in self.cast else batch.rows.column(place)
+            for place, field in enumerate(schema_of(self.columns))
+        ]
 
     def _cast(self, batch: Batch, place: int, target: pa.DataType) -> pa.Array:
         import pyarrow as pa
@@ -119,7 +133,7 @@ class CastStep:
             column = self.columns[place]
             raise DataError(
                 (f"{where}: " if where is not None else "")
-                + f"the value of column {column.name} is not exactly a {column.type.name}",
+                + f"the value of column {column.name} is not exactly {column.type.phrase}",
                 code="value_misfit",
                 sqlstate="22P02",
                 column=column.name,

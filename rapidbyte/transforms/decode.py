@@ -51,6 +51,11 @@ def _arrow_of(kind: ColumnType) -> str:
 
 def decoded(data: bytes, columns: tuple[Column, ...]) -> pa.RecordBatch:
     """Whole rows of CSV, every value in quotes, NULL without. Raises DataError for a value without an Arrow form."""
+    return typed(as_texts(data, columns), columns)
+
+
+def as_texts(data: bytes, columns: tuple[Column, ...]) -> pa.RecordBatch:
+    """The same rows as the server's texts."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -67,7 +72,15 @@ def decoded(data: bytes, columns: tuple[Column, ...]) -> pa.RecordBatch:
             check_utf8=True,
         ),
     )
-    arrays = [_values(texts.combine_chunks(), column) for texts, column in zip(table.columns, columns, strict=True)]
+    texts = [texts.combine_chunks() for texts in table.columns]
+    return pa.RecordBatch.from_arrays(texts, names=[column.name for column in columns])
+
+
+def typed(texts: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
+    """The rows in their Arrow types. Raises DataError for a value that has no such form."""
+    import pyarrow as pa
+
+    arrays = [_values(values, column) for values, column in zip(texts.columns, columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema_of(columns))
 
 

@@ -13,8 +13,8 @@ from rapidbyte.ports import Stop
 from rapidbyte.spec import FieldMask, MaskTransform
 from rapidbyte.transforms.engine import Database, explained, identifier, literal, open_database
 from rapidbyte.transforms.flow import Batch, Given, require_going
+from rapidbyte.transforms.sql import selected
 from rapidbyte.transforms.types import delivered, require_takeable, schema_of
-from rapidbyte.transforms.validate import selected
 from rapidbyte.values import frozen
 
 if TYPE_CHECKING:

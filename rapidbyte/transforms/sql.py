@@ -7,16 +7,18 @@ itself; any other query (aggregate, join, window, DISTINCT, ORDER BY, LIMIT, a c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Column
 from rapidbyte.ports import Stop
+from rapidbyte.rejects import Reject
 from rapidbyte.spec import SqlTransform
 from rapidbyte.transforms.engine import Database, Feed, explained, identifier, interruptible, open_database
 from rapidbyte.transforms.flow import Batch, Given, require_going
+from rapidbyte.transforms.misfits import sifted
 from rapidbyte.transforms.types import (
     Made,
     as_column,
@@ -89,6 +91,34 @@ class SqlStep:
                 yield Batch(rows=batch)
             feed.drain()
 
+    def sift(self, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]) -> Iterator[Batch]:
+        """As `apply`; where the query is about each row alone, rows on which it fails are set aside."""
+        if self.needs_all:
+            yield from self.apply(batches, stop)
+            return
+        with open_database(self.memory_bytes) as database, interruptible(database, stop):
+
+            def convert(rows: pa.RecordBatch) -> pa.RecordBatch:
+                return self._of_each(database, rows, stop)
+
+            for batch in batches:
+                require_going(stop)
+                yield Batch(rows=sifted(batch, convert, set_aside)[0])
+
+    def _of_each(self, database: Database, rows: pa.RecordBatch, stop: Stop) -> pa.RecordBatch:
+        """What the query, which is about each row alone, makes of these."""
+        import pyarrow as pa
+
+        schema = schema_of(self.columns)
+        with explained("the sql transform", stop):
+            reader = pa.RecordBatchReader.from_batches(duckdb_schema(self.given), [duckdb_batch(self.given, rows)])
+            database.give(self.names, reader)
+            found = wrapped(database, self.query, self.columns, self.wraps).to_arrow_table()
+            arrays = [
+                delivered(_one_array(values), field.type) for values, field in zip(found.columns, schema, strict=True)
+            ]
+            return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
     def _result(self, database: Database, feed: Feed) -> Any:
         """The query's relation, each column in a type that Arrow has."""
         if self.reads_twice:
@@ -113,6 +143,13 @@ class SqlStep:
             schema = schema_of(self.columns)
             arrays = [delivered(values, field.type) for values, field in zip(batch.columns, schema, strict=True)]
             return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _one_array(values: Any) -> pa.Array:
+    """A column that came in pieces as one array."""
+    import pyarrow as pa
+
+    return pa.concat_arrays(values.chunks) if values.num_chunks else pa.nulls(0, values.type)
 
 
 class _Taken:
@@ -146,6 +183,13 @@ def duckdb_batch(columns: tuple[Column, ...], rows: pa.RecordBatch) -> pa.Record
 
     arrays = [for_duckdb(column, values) for column, values in zip(columns, rows.columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=duckdb_schema(columns))
+
+
+def selected(columns: tuple[Column, ...], names: tuple[str, ...], rows: pa.RecordBatch) -> pa.Table:
+    """Some of the rows' columns as DuckDB gets them; the first one where none is needed."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches([duckdb_batch(columns, rows).select(list(names or (columns[0].name,)))])
 
 
 def wrapped(database: Database, query: str, columns: tuple[Column, ...], wraps: tuple[str, ...]) -> Any:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from rapidbyte.errors import ConfigError, DataError
 from rapidbyte.model import Column
 from rapidbyte.ports import Place, Stop
-from rapidbyte.rejects import Reject, columns_json
+from rapidbyte.rejects import Reject
 from rapidbyte.spec import Rule, ValidateTransform
 from rapidbyte.transforms.engine import Database, explained, identifier, interruptible, literal, open_database
+from rapidbyte.transforms.firsts import Firsts, rejected
 from rapidbyte.transforms.flow import Batch, Given, require_going
-from rapidbyte.transforms.printing import listed, printed
-from rapidbyte.transforms.sql import duckdb_batch, duckdb_schema, unsteady
+from rapidbyte.transforms.misfits import left_of, sifted
+from rapidbyte.transforms.sql import duckdb_schema, selected, unsteady
 from rapidbyte.transforms.types import BOOLEANS, delivered, require_takeable
 from rapidbyte.values import frozen
 
@@ -98,26 +99,32 @@ class ValidateStep:
             keys.require_unique()
 
     def sift(self, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]) -> Iterator[Batch]:
-        """The rows that violate no rule; those that do are set aside. Raises DataError for `assert_unique` alone."""
+        """The rows that violate no rule; those that do, and those on which one fails, are set aside."""
         with (
             open_database(self.memory_bytes, spills=self.needs_all) as database,
             interruptible(database, stop),
         ):
-            keys = _Keys(database, self, stop)
-            count = 0
-            for batch in batches:
-                require_going(stop)
-                kept = self._kept(database, batch, stop, set_aside)
-                keys.add(kept, before=count)
-                count += kept.rows.num_rows
-                yield kept
-            keys.require_unique()
+            kept = self._each_kept(database, batches, stop, set_aside)
+            if not self.unique:
+                yield from kept
+                return
+            firsts = Firsts(database, self.columns, self.unique, stop, hold_bytes=self.memory_bytes // 8)
+            yield from firsts.of(kept, set_aside)
+
+    def _each_kept(
+        self, database: Database, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]
+    ) -> Iterator[Batch]:
+        for batch in batches:
+            require_going(stop)
+            yield self._kept(database, batch, stop, set_aside)
 
     def _kept(self, database: Database, batch: Batch, stop: Stop, set_aside: Callable[[Reject], None]) -> Batch:
         """The batch without the rows that violate a rule."""
-        import pyarrow as pa
 
-        flags = self._flags(database, batch, stop)
+        def flags_of(rows: pa.RecordBatch) -> list[pa.BooleanArray]:
+            return self._flags(database, Batch(rows=rows), stop)
+
+        flags, batch = sifted(batch, flags_of, set_aside)
         bad: dict[int, Check] = {}
         for check, values in zip(self.checks, flags, strict=True):
             for row in violating(values):
@@ -125,13 +132,9 @@ class ValidateStep:
         if not bad:
             return batch
         for row in sorted(bad):
-            set_aside(_rejected(bad[row], self.columns, batch, row))
-        left = [row for row in range(batch.rows.num_rows) if row not in bad]
-        origin = batch.origin
-        return Batch(
-            rows=batch.rows.take(pa.array(left, pa.int64())),
-            origin=None if origin is None else (lambda row: origin(left[row])),
-        )
+            check = bad[row]
+            set_aside(rejected(f"{check.rule}: {check.subject}", check.column, self.columns, batch, row))
+        return left_of(batch, list(bad))
 
     def _flags(self, database: Database, batch: Batch, stop: Stop) -> list[pa.BooleanArray]:
         """True for each row that violates a rule, rule by rule."""
@@ -149,36 +152,11 @@ class ValidateStep:
             found.note(check, values, batch, before=before)
 
 
-def selected(columns: tuple[Column, ...], names: tuple[str, ...], rows: pa.RecordBatch) -> pa.Table:
-    """Some of the rows' columns as DuckDB gets them; the first one where none is needed."""
-    import pyarrow as pa
-
-    return pa.Table.from_batches([duckdb_batch(columns, rows).select(list(names or (columns[0].name,)))])
-
-
 def violating(flags: pa.BooleanArray) -> list[int]:
     """The rows whose flag is true."""
     from pyarrow import compute as pc
 
     return pc.indices_nonzero(flags).to_pylist()
-
-
-def _rejected(check: Check, columns: tuple[Column, ...], batch: Batch, row: int) -> Reject:
-    """A row that violates a rule."""
-    place = batch.origin(row) if batch.origin is not None else None
-    values = {
-        column.name: printed(listed(each.slice(row, 1))[0], column.type.name)
-        for column, each in zip(columns, batch.rows.columns, strict=True)
-    }
-    return Reject(
-        code="rule_violated",
-        message=f"{check.rule}: {check.subject}",
-        column=check.column,
-        file=None if place is None else place.file,
-        line=None if place is None else place.line if place.line is not None else place.row,
-        row=columns_json(values),
-        form="target",
-    )
 
 
 class _Violations:

@@ -409,7 +409,7 @@ def test_a_cast_that_would_lose_something_ends_the_load(
 ) -> None:
     """With file, line and column, and without the value."""
     table = pa.table({"a": pa.array([None, None, value], arrow)})
-    with pytest.raises(DataError, match=r"^a.csv, line 4: the value of column a is not exactly a ") as failure:
+    with pytest.raises(DataError, match=r"^a.csv, line 4: the value of column a is not exactly an? ") as failure:
         run(table, CastTransform(types=(("a", target),)), a=source)
     assert str(value) not in failure.value.message
 

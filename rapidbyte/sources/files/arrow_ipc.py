@@ -54,6 +54,14 @@ def read_facts(file: DataFile) -> ParquetFacts:
     return ParquetFacts(schema=schema, groups=groups, intervals=(), old_timestamps=())
 
 
+def rows_before(file: DataFile, batch: int) -> int:
+    """Rows of the record batches before this one. Reads them."""
+    if not batch:
+        return 0
+    with _opened(file) as (reader, _, _is_file):
+        return sum(reader.get_batch(index).num_rows for index in range(batch))
+
+
 def _require_end(file: DataFile, on_disk: OpenFile) -> None:
     """Raises SourceError for a stream without its end mark: one that was cut between two batches looks complete."""
     on_disk.seek(max(0, file.size - len(_END_OF_STREAM)))

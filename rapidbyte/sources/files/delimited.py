@@ -179,7 +179,7 @@ class Records:
         self._wanted = wanted
         self._blocks = _block_sizes(block_bytes, max(block_bytes, max_row_bytes))
         self._stop = stop
-        self.row_count = 0
+        self.row_count: int = 0
         """Rows delivered so far."""
         self.blocked_s = 0.0
         """Seconds spent waiting for the file system so far."""

@@ -226,7 +226,7 @@ class JsonRecords:
         found = "was declared" if column.reading.check == "declared" else "was inferred from the first rows"
         return self._error(
             line,
-            f"the value of column {column.name} is not exactly a {column.reading.type.name}, which {found}",
+            f"the value of column {column.name} is not exactly {column.reading.type.phrase}, which {found}",
             code="value_misfit",
             sqlstate="22P02",
             column=column.name,

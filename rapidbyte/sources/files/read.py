@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import CancelledError, DataError, InternalError, SourceError
@@ -31,6 +31,7 @@ from rapidbyte.sources.files.paths import ByteRange, DataFile, relative
 from rapidbyte.sources.files.provenance import Provenance
 from rapidbyte.sources.files.text import lines_before, text_lines
 from rapidbyte.spec import FileFormat
+from rapidbyte.transforms.misfits import misfits, misfitting, texts_of_row, without
 from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class FileTask:
     block_bytes: int
     max_row_bytes: int
     sets_aside: bool = False
-    """Rows of CSV and NDJSON that cannot be parsed do not end the load."""
+    """Rows that cannot be parsed, or have a value that does not fit, do not end the load."""
 
     @property
     def is_text(self) -> bool:
@@ -177,13 +178,18 @@ def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int
     file = next((file for file in task.files if file.path == part.path), None)
     if file is None:
         raise InternalError(f"partition {partition.index} is of a file of another stream", code="partition_kind")
-    aside = Aside() if task.sets_aside and task.is_text else None
+    aside = Aside() if task.sets_aside else None
     with open_batches(task, file, part, stop, aside) as (batches, rows):
         if aside is None:
             yield FileBlocks(batches, rows, stop, task.block_bytes, partial(place_of, task, file, part))
             return
-        place = Places(task, file, part, aside).place_of
-        lines = partial(record_lines, task, file, part)
+        if task.is_text:
+            place = Places(task, file, part, aside).place_of
+            lines = partial(record_lines, task, file, part)
+        else:
+            before = cache(partial(rows_before, task, file, part))
+            place = partial(_group_place, task, file, before, aside)
+            lines = partial(_group_rows, before)
         yield FileBlocks(batches, rows, stop, task.block_bytes, place, aside, lines)
 
 
@@ -199,14 +205,31 @@ def place_of(task: FileTask, file: DataFile, part: FileRange, row: int) -> Place
     if task.where is not None:
         return Place(file=file.path)
     if not task.is_text:
-        groups = facts_of(file, task.format, flatten=task.flatten).groups
-        return Place(file=file.path, row=sum(group.rows for group in groups[: part.low_group or 0]) + row + 1)
+        return Place(file=file.path, row=rows_before(task, file, part) + row + 1)
     span = None if part.low_byte is None else ByteRange(low=part.low_byte, high=part.high_byte)
     if task.dialect is not None:
         return Place(file=file.path, line=_records(task, file, task.dialect, span, never).line_of(row))
     lines = enumerate(text_lines(file, task.encoding, span), lines_before(file, task.encoding, span) + 1)
     filled = (number for number, line in lines if line.strip())
     return Place(file=file.path, line=next(itertools.islice(filled, row, None), None))
+
+
+def rows_before(task: FileTask, file: DataFile, part: FileRange) -> int:
+    """Rows of a file of Parquet or Arrow that stand before this part. Of Arrow it reads them."""
+    if task.format == "arrow":
+        return arrow_ipc.rows_before(file, part.low_group or 0)
+    groups = facts_of(file, task.format, flatten=task.flatten).groups
+    return sum(group.rows for group in groups[: part.low_group or 0])
+
+
+def _group_place(task: FileTask, file: DataFile, before: Callable[[], int], aside: Aside, row: int) -> Place:
+    """As `place_of`, of rows that are counted without those that were set aside."""
+    return Place(file=file.path, row=None if task.where is not None else before() + aside.record_of(row) + 1)
+
+
+def _group_rows(before: Callable[[], int], records: Sequence[int]) -> dict[int, int]:
+    """Their rows in the file, from 1."""
+    return {record: before() + record + 1 for record in records}
 
 
 def record_starts(task: FileTask, file: DataFile, part: FileRange) -> Iterator[tuple[int, int]]:
@@ -277,7 +300,7 @@ def _opened(
 ) -> tuple[Rows, Generator[pa.RecordBatch]]:
     """What reads this part of the file, and its batches."""
     if not task.is_text:
-        return _typed_groups(task, file, part, sandbox)
+        return _typed_groups(task, file, part, sandbox, aside)
     span = None if part.low_byte is None else ByteRange(low=part.low_byte, high=part.high_byte)
     if task.dialect is None:
         found = JsonRecords(
@@ -424,7 +447,7 @@ def _misfitting(
     found = "was declared" if reading.check == "declared" else "was inferred from the first rows"
     return Reject(
         code="value_misfit",
-        message=f"the value is not exactly a {reading.type.name}, which {found}",
+        message=f"the value is not exactly {reading.type.phrase}, which {found}",
         sqlstate="22P02",
         column=column,
         file=file.path,
@@ -458,7 +481,7 @@ def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, val
     found = "was declared" if reading.check == "declared" else "was inferred from the first rows"
     where = file.path if line is None else f"{file.path}, line {line}"
     return DataError(
-        f"{where}: the value of column {column} is not exactly a {reading.type.name}, which {found}",
+        f"{where}: the value of column {column} is not exactly {reading.type.phrase}, which {found}",
         code="value_misfit",
         sqlstate="22P02",
         column=column,
@@ -484,9 +507,9 @@ def facts_of(file: DataFile, file_format: FileFormat, *, flatten: bool) -> Parqu
 
 
 def _typed_groups(
-    task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox
+    task: FileTask, file: DataFile, part: FileRange, sandbox: Sandbox, aside: Aside | None
 ) -> tuple[Groups | Batches, Generator[pa.RecordBatch]]:
-    """Parquet's and Arrow's values in the types that are delivered."""
+    """Parquet's and Arrow's values in the types that are delivered; with `aside` rows with others are set aside."""
     import pyarrow as pa
 
     facts = facts_of(file, task.format, flatten=task.flatten)
@@ -501,16 +524,45 @@ def _typed_groups(
     else:
         groups = Groups(file, stored, low, high, block_bytes=task.block_bytes)
 
+    def converted(batch: pa.RecordBatch) -> pa.RecordBatch:
+        arrays = [
+            _delivered(file, column, settled, values, sandbox)
+            for column, settled, values in zip(columns, steps, batch.columns, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=names)
+
     def typed() -> Generator[pa.RecordBatch]:
+        before = 0
         for found in groups:
             batch = flat_batch(found).select(names) if task.flatten else found
-            arrays = [
-                _delivered(file, column, settled, values, sandbox)
-                for column, settled, values in zip(columns, steps, batch.columns, strict=True)
-            ]
-            yield pa.RecordBatch.from_arrays(arrays, names=names)
+            if aside is None:
+                yield converted(batch)
+                continue
+            yield _sifted_batch(file, batch, converted, aside, before)
+            before += batch.num_rows
 
     return groups, typed()
+
+
+def _sifted_batch(
+    file: DataFile,
+    batch: pa.RecordBatch,
+    converted: Callable[[pa.RecordBatch], pa.RecordBatch],
+    aside: Aside,
+    before: int,
+) -> pa.RecordBatch:
+    """The rows whose values all fit; the others are set aside. `before` rows of the part stand before the batch."""
+    try:
+        return converted(batch)
+    except DataError:
+        bad = misfits(converted, batch)
+    for row, error in bad.items():
+        aside.misfit(before + row, partial(_misfitting_row, file, texts_of_row(batch, row), error))
+    return converted(without(batch, list(bad))[0])
+
+
+def _misfitting_row(file: DataFile, values: dict[str, str | None], error: DataError, line: int | None) -> Reject:
+    return misfitting(values, error, Place(file=file.path, row=line))
 
 
 def _stored_names(file: DataFile, task: FileTask, names: list[str]) -> list[str]:
@@ -529,13 +581,21 @@ def _delivered(file: DataFile, column: FileColumn, settled: Settled, values: pa.
         return ready if column.reading is None else declared_values(ready, column.reading)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"{file.path}: a value of column {column.name} does not fit its type without loss",
+            f"{file.path}: a value of column {column.name} {_misfit_of(column)}",
             code="value_misfit",
-            sqlstate="22003",
+            sqlstate="22003" if column.reading is None else "22P02",
             column=column.name,
-            hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit, as nanoseconds",
+            hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit, as nanoseconds"
+            if column.reading is None
+            else f"types: {{{column.name}: text}} in the stream loads it as it is",
             row_detail=str(error),
         ) from error
+
+
+def _misfit_of(column: FileColumn) -> str:
+    if column.reading is None:
+        return "does not fit its type without loss"
+    return f"is not exactly {column.reading.type.phrase}, which was declared"
 
 
 def declared_values(values: pa.Array, reading: Reading) -> pa.Array:

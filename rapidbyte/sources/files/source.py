@@ -248,7 +248,7 @@ class FilesSnapshot:
         task = replace(found.task, loaded_at=self._taken_at)
         rows: list[tuple[str | None, ...]] = []
         for file in found.task.files:
-            aside = Aside() if task.sets_aside and task.is_text else None
+            aside = Aside() if task.sets_aside else None
             with open_batches(task, file, FileRange(path=file.path), self._stop, aside) as (batches, _):
                 for batch in batches:
                     columns = [

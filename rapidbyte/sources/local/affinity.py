@@ -49,8 +49,20 @@ class MisfitError(ValueError):
     """A value that is not of its column's type; its text says nothing of the value."""
 
 
+@frozen
 class BadText:
     """A TEXT of SQLite that is not UTF-8."""
+
+    data: bytes
+
+
+def text_of(value: Any) -> str | None:
+    """A value as it is told of a row that is set aside; bytes that are no text are escaped."""
+    if isinstance(value, BadText):
+        return value.data.decode(errors="backslashreplace")
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return None if value is None else str(value)
 
 
 @frozen
@@ -121,6 +133,17 @@ def delivered(values: Sequence[Any], kind: ColumnType) -> pa.Array:
         except (MisfitError, ValueError, InvalidOperation, OverflowError) as error:
             raise MisfitError(str(error) if isinstance(error, MisfitError) else "", place) from None
     return pa.array(found, arrow_of(kind))
+
+
+def misfits_of(values: Sequence[Any], kind: ColumnType) -> list[tuple[int, str]]:
+    """The places of all values that are not of the type, in order, and what each is."""
+    found: list[tuple[int, str]] = []
+    for place, value in enumerate(values):
+        try:
+            delivered((value,), kind)
+        except MisfitError as error:
+            found.append((place, str(error.args[0])))
+    return found
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:

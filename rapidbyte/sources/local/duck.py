@@ -16,12 +16,14 @@ from rapidbyte.partition import Partition
 from rapidbyte.pg.types import built_in
 from rapidbyte.plan import StreamShape
 from rapidbyte.ports import Stop
-from rapidbyte.sources.files.condition import open_sandbox
+from rapidbyte.rejects import Reject
+from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.parquet import ParquetFacts, Settled, deliver, settle
 from rapidbyte.sources.local.tables import (
     FIRST_ROWS,
     MOST_ROWS,
     Found,
+    Rows,
     TableBlocks,
     condition,
     from_clause,
@@ -32,6 +34,8 @@ from rapidbyte.sources.local.tables import (
     require_wanted,
 )
 from rapidbyte.spec import StreamSpec
+from rapidbyte.transforms.flow import Batch
+from rapidbyte.transforms.misfits import sifted
 from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
@@ -81,16 +85,21 @@ class DuckTask:
     memory_bytes: int
     stream: StreamSpec
     columns: tuple[DuckColumn, ...]
+    sets_aside: bool = False
+    """Rows with a value that has no exact form do not end the load."""
 
 
 class DuckDatabase:
     """A DuckDB file, opened for reading; or, without a path, what queries over files are run in."""
 
-    def __init__(self, path: str | None, *, base_dir: str, memory_bytes: int, stop: Stop) -> None:
+    def __init__(
+        self, path: str | None, *, base_dir: str, memory_bytes: int, stop: Stop, sets_aside: bool = False
+    ) -> None:
         self._path = path if path is None else str(Path(base_dir) / Path(path).expanduser())
         self._base_dir = base_dir
         self._memory_bytes = memory_bytes
         self._stop = stop
+        self._sets_aside = sets_aside
         self._held: Any = None
 
     def _open(self) -> Any:
@@ -136,7 +145,12 @@ class DuckDatabase:
             columns = tuple(_column(connection, stream, name, types[name]) for name in wanted)
             rows, rowids = self._extent(connection, stream)
         task = DuckTask(
-            path=self._path, base_dir=self._base_dir, memory_bytes=self._memory_bytes, stream=stream, columns=columns
+            path=self._path,
+            base_dir=self._base_dir,
+            memory_bytes=self._memory_bytes,
+            stream=stream,
+            columns=columns,
+            sets_aside=self._sets_aside,
         )
         shape = StreamShape(
             spec=stream,
@@ -284,9 +298,7 @@ def read_partition(task: DuckTask, partition: Partition, stop: Stop, worker: int
         connection.close()
 
 
-def _batches(task: DuckTask, connection: Any, partition: Partition, stop: Stop) -> Generator[pa.RecordBatch]:
-    import pyarrow as pa
-
+def _batches(task: DuckTask, connection: Any, partition: Partition, stop: Stop) -> Generator[Rows]:
     if stop():
         raise CancelledError("reading was stopped", code="stopped")
     rows = next_rows(1, _row_bytes(task))
@@ -294,19 +306,32 @@ def _batches(task: DuckTask, connection: Any, partition: Partition, stop: Stop) 
         reader = connection.sql(_statement(task, partition)).to_arrow_reader(min(rows, MOST_ROWS))
         with open_sandbox() as sandbox:
             for batch in reader:
-                arrays: list[pa.Array] = []
-                for column, values in zip(task.columns, batch.columns, strict=True):
-                    try:
-                        arrays.append(deliver(values, column.settled, sandbox, lossy=column.lossy))
-                    except pa.ArrowInvalid as error:
-                        raise DataError(
-                            f"a value of column {column.name} does not fit its type without loss",
-                            code="value_misfit",
-                            sqlstate="22003",
-                            column=column.name,
-                            hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit",
-                        ) from error
-                yield pa.RecordBatch.from_arrays(arrays, names=[column.name for column in task.columns])
+                convert = partial(_converted, task, sandbox)
+                if not task.sets_aside:
+                    yield Rows(batch=convert(batch))
+                    continue
+                rejects: list[Reject] = []
+                found, _ = sifted(Batch(rows=batch), convert, rejects.append)
+                yield Rows(batch=found, rejects=tuple(rejects))
+
+
+def _converted(task: DuckTask, sandbox: Sandbox, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch in the types that are delivered. Raises DataError."""
+    import pyarrow as pa
+
+    arrays: list[pa.Array] = []
+    for column, values in zip(task.columns, batch.columns, strict=True):
+        try:
+            arrays.append(deliver(values, column.settled, sandbox, lossy=column.lossy))
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"a value of column {column.name} does not fit its type without loss",
+                code="value_misfit",
+                sqlstate="22003",
+                column=column.name,
+                hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit",
+            ) from error
+    return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in task.columns])
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from rapidbyte.model import Column, ColumnType, QualifiedName
 from rapidbyte.partition import Partition
 from rapidbyte.pg.types import parse_type_name
 from rapidbyte.plan import StreamShape
-from rapidbyte.ports import Stop
+from rapidbyte.ports import Place, Stop
+from rapidbyte.rejects import Reject, columns_json
 from rapidbyte.sources.local.affinity import (
     Affinity,
     BadText,
@@ -24,10 +25,13 @@ from rapidbyte.sources.local.affinity import (
     affinity_of_values,
     arrow_of,
     delivered,
+    misfits_of,
+    text_of,
 )
 from rapidbyte.sources.local.tables import (
     FIRST_ROWS,
     Found,
+    Rows,
     TableBlocks,
     condition,
     from_clause,
@@ -56,13 +60,16 @@ class SqliteTask:
     columns: tuple[tuple[str, ColumnType], ...]
     rowid: str | None
     """What the table's row ids are called; None where it has none."""
+    sets_aside: bool = False
+    """Rows with a value that is not of its column's type do not end the load."""
 
 
 class SqliteDatabase:
     """A SQLite file, opened for reading."""
 
-    def __init__(self, path: str, *, base_dir: str, stop: Stop) -> None:
+    def __init__(self, path: str, *, base_dir: str, stop: Stop, sets_aside: bool = False) -> None:
         self._path = str((Path(base_dir) / Path(path).expanduser()).absolute())
+        self._sets_aside = sets_aside
         self._stop = stop
         self._held: sqlite3.Connection | None = None
 
@@ -108,6 +115,7 @@ class SqliteDatabase:
             stream=stream,
             columns=tuple((name, each.type) for name, each in affinities.items()),
             rowid=rowid,
+            sets_aside=self._sets_aside,
         )
         key = sorted((place, name) for name, (_, place) in declared.items() if place)
         return Found(
@@ -155,7 +163,7 @@ def _decoded(data: bytes) -> Any:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return BadText()
+        return BadText(data=data)
 
 
 def _names(connection: sqlite3.Connection, stream: StreamSpec) -> tuple[str, ...]:
@@ -238,9 +246,7 @@ def read_partition(task: SqliteTask, partition: Partition, stop: Stop, worker: i
         yield TableBlocks(batches, stop)
 
 
-def _batches(task: SqliteTask, connection: sqlite3.Connection, partition: Partition) -> Generator[pa.RecordBatch]:
-    import pyarrow as pa
-
+def _batches(task: SqliteTask, connection: sqlite3.Connection, partition: Partition) -> Generator[Rows]:
     names = [name for name, _ in task.columns]
     listed = ", ".join(quoted(name) for name in names)
     number = task.rowid or "NULL"
@@ -249,32 +255,89 @@ def _batches(task: SqliteTask, connection: sqlite3.Connection, partition: Partit
     count, before = FIRST_ROWS, 0
     with _told(task.stream.name), closing(connection.execute(statement)) as cursor:
         while rows := cursor.fetchmany(count):
-            columns = list(zip(*rows, strict=True))
-            arrays = [
-                _array(task, name, kind, values, columns[0], before)
-                for (name, kind), values in zip(task.columns, columns[1:], strict=True)
-            ]
-            batch = pa.RecordBatch.from_arrays(arrays, names=names)
-            yield batch
+            found = _rows(task, rows, before)
+            yield found
             before += len(rows)
-            count = next_rows(batch.num_rows, batch.nbytes)
+            count = next_rows(max(1, found.batch.num_rows), found.batch.nbytes)
 
 
-def _array(task: SqliteTask, name: str, kind: ColumnType, values: Any, rowids: Any, before: int) -> pa.Array:
+def _rows(task: SqliteTask, rows: list[Any], before: int) -> Rows:
+    """These rows in their columns' types; `before` came before them."""
+    numbers = [before + place + 1 if row[0] is None else int(row[0]) for place, row in enumerate(rows)]
+    try:
+        return Rows(batch=_batch(task, rows), origin=partial(_place, task.path, numbers))
+    except _PlacedMisfitError as misfit:
+        if not task.sets_aside:
+            raise misfit.error(task, numbers[misfit.place]) from None
+    bad: dict[int, _PlacedMisfitError] = {}
+    for (name, kind), values in zip(task.columns, list(zip(*rows, strict=True))[1:], strict=True):
+        for place, held in misfits_of(values, kind):
+            bad.setdefault(place, _PlacedMisfitError(name, kind, held, place, values[place]))
+    kept = [place for place in range(len(rows)) if place not in bad]
+    return Rows(
+        batch=_batch(task, [rows[place] for place in kept]),
+        origin=partial(_place, task.path, [numbers[place] for place in kept]),
+        rejects=tuple(bad[place].reject(task, numbers[place], rows[place][1:]) for place in sorted(bad)),
+    )
+
+
+def _batch(task: SqliteTask, rows: list[Any]) -> pa.RecordBatch:
+    """Raises _PlacedMisfitError."""
+    import pyarrow as pa
+
+    columns = list(zip(*rows, strict=True))[1:] or [()] * len(task.columns)
+    arrays = [_array(*each, values) for each, values in zip(task.columns, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, names=[name for name, _ in task.columns])
+
+
+def _place(path: str, numbers: list[int], row: int) -> Place:
+    return Place(file=path, row=numbers[row])
+
+
+class _PlacedMisfitError(Exception):
+    """A value of some rows is not of its column's type."""
+
+    def __init__(self, column: str, kind: ColumnType, held: str, place: int, value: Any) -> None:
+        super().__init__()
+        self.column, self.kind, self.held, self.place, self.value = column, kind, held, place, value
+
+    @property
+    def _what(self) -> str:
+        held = f"{self.held}, which" if self.held.startswith(("a", "text")) else "a value that"
+        return f"holds {held} is no {self.kind.name}"
+
+    def error(self, task: SqliteTask, number: int) -> DataError:
+        """As the load's end."""
+        row = f"rowid {number}" if task.rowid is not None else f"row {number}"
+        return DataError(
+            f"{task.stream.name}, {row}: column {self.column} {self._what}",
+            code="value_misfit",
+            sqlstate="22P02",
+            column=self.column,
+            hint=f"correct it, or say with `types: {{{self.column}: ...}}` or a `query` with CAST what it has to be",
+            row_detail=f"{self.column}: {self.value!r}",
+        )
+
+    def reject(self, task: SqliteTask, number: int, values: Sequence[Any]) -> Reject:
+        """As a row that is set aside."""
+        return Reject(
+            code="value_misfit",
+            message=f"the column {self._what}",
+            sqlstate="22P02",
+            column=self.column,
+            file=task.path,
+            line=number,
+            row=columns_json({name: text_of(value) for (name, _), value in zip(task.columns, values, strict=True)}),
+            form="source",
+        )
+
+
+def _array(name: str, kind: ColumnType, values: Any) -> pa.Array:
     try:
         return delivered(values, kind)
     except MisfitError as error:
-        held, place = str(error.args[0]), int(error.args[1])
-        row = f"rowid {rowids[place]}" if task.rowid is not None else f"row {before + place + 1}"
-        what = f"holds {held}, which" if held.startswith(("a", "text")) else "holds a value that"
-        raise DataError(
-            f"{task.stream.name}, {row}: column {name} {what} is no {kind.name}",
-            code="value_misfit",
-            sqlstate="22P02",
-            column=name,
-            hint=f"correct it, or say with `types: {{{name}: ...}}` or a `query` with CAST what it has to be",
-            row_detail=f"{name}: {values[place]!r}",
-        ) from None
+        place = int(error.args[1])
+        raise _PlacedMisfitError(name, kind, str(error.args[0]), place, values[place]) from None
 
 
 @contextmanager

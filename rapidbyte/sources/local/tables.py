@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from rapidbyte.errors import CancelledError, ConfigError, InternalError
 from rapidbyte.metrics import ReadTimes
 from rapidbyte.partition import KeyRange, Partition, Whole
 from rapidbyte.plan import StreamShape
-from rapidbyte.ports import Block, ReadPartition, Stop
+from rapidbyte.ports import Block, Place, ReadPartition, Stop
+from rapidbyte.rejects import Reject
 from rapidbyte.spec import StreamSpec
 from rapidbyte.values import frozen
 
@@ -56,10 +58,20 @@ class Database(Protocol):
         ...
 
 
+@frozen
+class Rows:
+    """Some rows, in order, and those that were set aside before them."""
+
+    batch: pa.RecordBatch
+    origin: Callable[[int], Place] | None = None
+    """Where a row of the batch stands."""
+    rejects: tuple[Reject, ...] = ()
+
+
 class TableBlocks:
     """The blocks of one partition, in order. Iterated once, by one thread."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], stop: Stop) -> None:
+    def __init__(self, batches: Iterator[Rows], stop: Stop) -> None:
         self._batches = batches
         self._stop = stop
         self._rows = 0
@@ -71,16 +83,21 @@ class TableBlocks:
             if self._stop():
                 raise CancelledError("reading was stopped", code="stopped")
             started = time.monotonic()
-            batch = next(self._batches, None)
+            found = next(self._batches, None)
             self._seconds += time.monotonic() - started
-            if batch is None:
+            if found is None:
                 break
+            if found.rejects:
+                size = sum(len(reject.row) for reject in found.rejects)
+                yield Block(data=b"", rows=0, size=size, rejects=found.rejects)
+            batch = found.batch
             count = max(1, -(-batch.nbytes // BLOCK_BYTES))
             step = max(1, -(-batch.num_rows // count))
             for start in range(0, batch.num_rows, step):
                 piece = batch.slice(start, step)
                 self._rows += piece.num_rows
-                yield Block(data=piece, rows=piece.num_rows, size=piece.nbytes)
+                origin = None if found.origin is None else partial(_shifted, found.origin, start)
+                yield Block(data=piece, rows=piece.num_rows, size=piece.nbytes, origin=origin)
         self._is_complete = True
 
     @property
@@ -94,6 +111,10 @@ class TableBlocks:
     def times(self) -> ReadTimes:
         """All of it is busy: the database is in this process."""
         return ReadTimes(blocked_s=0.0, busy_s=self._seconds)
+
+
+def _shifted(origin: Callable[[int], Place], first: int, row: int) -> Place:
+    return origin(first + row)
 
 
 def quoted(name: str) -> str:
