@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from rapidbyte.destinations.postgres.addresses import address_bytes, inet_bytes
 from rapidbyte.destinations.postgres.encode import Encoder, choose_wire
 from rapidbyte.errors import DataError
-from rapidbyte.model import Column, Wire
+from rapidbyte.model import Column, ColumnType, Wire
 from rapidbyte.pg.types import parse_type_name
 
 OPTIONS: dict[Wire, str] = {"arrow-binary": "FORMAT binary", "arrow-text": "FORMAT csv, ENCODING 'UTF8'"}
@@ -118,7 +119,7 @@ CASES: dict[str, Case] = {
     "large string to varchar": (pa.large_string(), "varchar", TEXT, plain, "both"),
     "string to jsonb": (pa.string(), "jsonb", JSONB, plain, "both"),
     "string to json": (pa.string(), "json", st.sampled_from(['{"a":   1, "a":2}', "null"]), plain, "both"),
-    "string to inet": (pa.string(), "inet", st.ip_addresses().map(str), plain, "text"),
+    "string to inet": (pa.string(), "inet", st.one_of(st.ip_addresses(v=4), st.ip_addresses()).map(str), plain, "both"),
     "string to uuid": (pa.string(), "uuid", st.uuids().map("{{{}}}".format), plain, "text"),
     "string to timestamptz": (pa.string(), "timestamptz", FAR, plain, "text"),
     "16 bytes to uuid": (pa.binary(16), "uuid", UUID_BYTES, bytes.hex, "both"),
@@ -276,3 +277,56 @@ def test_all_types_side_by_side_in_one_row(connection: psycopg.Connection) -> No
     types = [case[1] for case in chosen.values()]
     assert [(None,) * len(types)] * 3 == copied(connection, arrays, types, "arrow-binary")
     assert [(None,) * len(types)] * 3 == copied(connection, arrays, types, "arrow-text")
+
+
+GROUPS = st.sampled_from(["", "0", "1", "ffff", "FFFF", "00000", "1.2.3.4", "01.2.3.4"])
+OCTETS = st.sampled_from(["0", "1", "255", "256", "007", ""])
+PREFIXES = st.sampled_from(["", "", "/0", "/8", "/33", "/064", "/128", "/129", "/", ".", ":", ":/64", "::/1"])
+ADDRESSES = st.one_of(
+    st.text(alphabet="01259.:/af x", max_size=14),
+    st.builds(lambda parts, end: ".".join(parts) + end, st.lists(OCTETS, min_size=1, max_size=5), PREFIXES),
+    st.builds(lambda parts, end: ":".join(parts) + end, st.lists(GROUPS, min_size=2, max_size=9), PREFIXES),
+)
+
+
+@given(texts=st.lists(st.one_of(ADDRESSES, st.ip_addresses(v=4).map(str)), min_size=1, max_size=20))
+@settings(max_examples=150)
+def test_an_address_is_one_exactly_where_it_is_one_to_the_server(
+    connection: psycopg.Connection, texts: list[str]
+) -> None:
+    """Each text becomes the bytes that the server makes of it, or is refused as the server refuses it."""
+    for text in [*texts, "10.1/16", "10.1.2.3.", "1:2::3:/64", "::ffff:1.2.3.4/100"]:
+        try:
+            with connection.transaction():
+                expected = connection.execute("SELECT inet_send(%s::inet)", (text,)).fetchone()
+        except psycopg.errors.InvalidTextRepresentation:
+            expected = None
+        try:
+            found = tuple(inet_bytes(pa.array([text])).to_pylist())
+        except pa.ArrowInvalid:
+            found = None
+        assert (text, expected) == (text, found)
+
+
+def test_many_addresses_are_read_like_each_of_them() -> None:
+    """NULLs, slices, and a batch that is not of hosts alone."""
+    plain = pa.array([None, "10.0.0.1", None, "192.168.255.7", "0.0.0.0", None])
+    expected = [None if text is None else address_bytes(text) for text in plain.to_pylist()]
+    mixed = pa.concat_arrays([plain, pa.array(["::1", "10.1/16"])])
+    assert expected == inet_bytes(plain).to_pylist()
+    assert expected[2:5] == inet_bytes(plain.slice(2, 3)).to_pylist()
+    assert [*expected, address_bytes("::1"), address_bytes("10.1/16")] == inet_bytes(mixed).to_pylist()
+    assert inet_bytes(pa.array([], pa.string())).to_pylist() == []
+
+
+def test_an_enum_is_read_from_its_label(connection: psycopg.Connection) -> None:
+    """In binary as in text; what is no label is refused by the server."""
+    connection.execute("CREATE TYPE pg_temp.mood AS ENUM ('fine', 'so so', 'é')")
+    connection.execute("CREATE TEMP TABLE moods (c0 pg_temp.mood)")
+    mood = Column(name="c0", type=ColumnType(name="mood", oid=99999, kind="enum", built_in=False))
+    for wire in WIRES:
+        with connection.cursor() as cursor, cursor.copy(f"COPY moods FROM STDIN ({OPTIONS[wire]})") as copy:
+            encoder = Encoder([mood], wire)
+            copy.write(encoder.encode(pa.RecordBatch.from_arrays([pa.array(["é", None, "so so"])], names=["x"])))
+            copy.write(encoder.finish())
+    assert connection.execute("SELECT c0::text FROM moods").fetchall() == [("é",), (None,), ("so so",)] * 2

@@ -7,7 +7,7 @@ import pytest
 
 from rapidbyte.destinations.postgres.encode import BINARY_HEADER, BINARY_TRAILER, Encoder, choose_wire, family_of
 from rapidbyte.errors import ConfigError, InternalError
-from rapidbyte.model import Column, ColumnType
+from rapidbyte.model import Column, ColumnType, TypeKind
 from rapidbyte.pg.types import parse_type_name
 from rapidbyte.plan import ColumnPlan
 
@@ -30,7 +30,8 @@ def pair(arrow: str | None, target: str) -> tuple[Column, Column]:
         ("decimal256(60, 2)", "numeric", "arrow-text"),
         ("string", "varchar(20)", "arrow-binary"),
         ("string", "jsonb", "arrow-binary"),
-        ("string", "inet", "arrow-text"),
+        ("string", "inet", "arrow-binary"),
+        ("string", "cidr", "arrow-text"),
         ("string", "uuid", "arrow-text"),
         ("string", "name", "arrow-text"),
         ("fixed_size_binary[16]", "uuid", "arrow-binary"),
@@ -57,17 +58,18 @@ def test_binary_where_the_target_has_such_a_form(arrow: str, target: str, wire: 
 
 def test_one_column_that_needs_text_makes_the_stream_text() -> None:
     """One COPY has one format; plans of columns are taken as well."""
-    source, target = pair("string", "inet")
+    source, target = pair("string", "cidr")
     plan = ColumnPlan(source=source, target=target, conversion="checked")
     assert choose_wire([pair("int64", "bigint"), plan]) == "arrow-text"
     assert choose_wire([pair("int64", "bigint")] * 2) == "arrow-binary"
 
 
-def test_a_type_of_the_server_goes_as_text() -> None:
-    """An enum's own input function reads its labels."""
-    mood = ColumnType(name="app.mood", oid=16399, kind="enum", built_in=False)
+@pytest.mark.parametrize(("kind", "wire"), [("enum", "arrow-binary"), ("domain", "arrow-text"), ("base", "arrow-text")])
+def test_a_type_of_the_server_goes_as_text_unless_its_binary_form_is_its_label(kind: TypeKind, wire: str) -> None:
+    """An enum's label is what it is sent as; of the others nobody knows it."""
+    mood = ColumnType(name="app.mood", oid=16399, kind=kind, built_in=False)
     source, _ = pair("string", "text")
-    assert choose_wire([(source, Column(name="c", type=mood))]) == "arrow-text"
+    assert wire == choose_wire([(source, Column(name="c", type=mood))])
 
 
 @pytest.mark.parametrize(

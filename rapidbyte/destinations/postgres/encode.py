@@ -15,8 +15,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rapidbyte.destinations.postgres.addresses import inet_bytes
 from rapidbyte.errors import ConfigError, DataError, InternalError
 from rapidbyte.model import Column, ColumnType, Wire
+from rapidbyte.pg.failure import code_and_hint
 from rapidbyte.pg.types import base_name, element_type
 from rapidbyte.plan import ColumnPlan
 
@@ -67,6 +69,7 @@ _BINARY = frozenset(
         ("text", "character"),
         ("text", "json"),
         ("text", "jsonb"),
+        ("text", "inet"),
         ("16 bytes", "uuid"),
         ("16 bytes", "bytea"),
         ("bytes", "bytea"),
@@ -152,6 +155,8 @@ def is_binary(family: str, target: ColumnType) -> bool:
     """True if values of this family can be written in the target's own binary form."""
     if family == "null":
         return True
+    if target.kind == "enum":  # its binary form is its label
+        return family == "text"
     element = element_type(target)
     if element is None:
         return (family, base_name(target)) in _BINARY
@@ -312,15 +317,23 @@ def _prepared(steps: Sequence[Prepare], batch: pa.RecordBatch, columns: tuple[Co
         try:
             ready.append(step(array))
         except pa.ArrowInvalid as error:
-            is_time = (base_name(column.type) or "").startswith(("date", "time", "interval"))
+            code, sqlstate = _refusal(column)
             raise DataError(
                 f"a value of column {column.name} does not fit {column.type.name}",
-                code="value_out_of_range",
-                sqlstate="22008" if is_time else "22003",
+                code=code,
+                sqlstate=sqlstate,
                 column=column.name,
                 row_detail=str(error),
             ) from error
     return ready
+
+
+def _refusal(column: Column) -> tuple[str, str]:
+    """Code and SQLSTATE of a value that does not fit this column."""
+    base = base_name(column.type) or ""
+    if base == "inet":
+        return code_and_hint("22P02")[0], "22P02"
+    return "value_out_of_range", "22008" if base.startswith(("date", "time", "interval")) else "22003"
 
 
 def _binary_step(column: Column, arrow: pa.DataType) -> Prepare:
@@ -330,6 +343,9 @@ def _binary_step(column: Column, arrow: pa.DataType) -> Prepare:
     element = element_type(column.type)
     if element is not None and not pa.types.is_null(arrow):
         return _cast(pa.list_(_binary_type(element, arrow.value_type)))
+    if base_name(column.type) == "inet" and not pa.types.is_null(arrow):
+        as_text = _cast(pa.string())
+        return lambda texts: inet_bytes(as_text(texts))
     target = _binary_type(column.type, arrow)
     return _checked_time(target) if pa.types.is_temporal(target) else _cast(target)
 
@@ -382,7 +398,9 @@ def _text_step(column: Column, arrow: pa.DataType) -> Prepare:
     if family == "date":
         return _checked_time(pa.date32(), as_text=True)
     if family in ("timestamp", "timestamptz"):
-        return _checked_time(pa.timestamp("us", "UTC" if family == "timestamptz" else None), as_text=True)
+        zone = "UTC" if family == "timestamptz" else None
+        moments = _checked_time(pa.timestamp("us", zone), as_text=True)
+        return _utc_texts(moments) if zone else moments
     return _as_it_is
 
 
@@ -436,6 +454,18 @@ def _checked_time(target: pa.DataType, *, as_text: bool = False) -> Prepare:
         return ready
 
     return checked
+
+
+def _utc_texts(moments: Prepare) -> Prepare:
+    """Moments as texts: Arrow prints one with a zone in 2.1 microseconds, one without in 0.1."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    def render(array: pa.Array) -> pa.Array:
+        ready = pc.cast(moments(array), pa.timestamp("us"))
+        return pc.binary_join_element_wise(pc.cast(ready, pa.string()), "Z", "")
+
+    return render
 
 
 def _hex(prefix: str) -> Prepare:

@@ -34,6 +34,11 @@ class Sent:
         if block.origin is not None:
             self._lines.append(self._lines[-1] + (data.count(b"\n") if self._counts_lines else block.rows))
 
+    @property
+    def rows_before(self) -> int:
+        """Rows of the blocks before the one that was begun last; 0 where nobody knows where they come from."""
+        return self._rows[-2] if len(self._rows) > 1 else 0
+
     def place(self, line: int, *, counted_by_server: bool) -> Place | None:
         """Where this row, or line of the server's count, comes from; None where nobody knows.
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from psycopg import sql
 
 from rapidbyte.contract import CopyTarget, PartitionReceipt, RejectTarget
-from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.destinations.postgres.encode import Encoder, first_refused
 from rapidbyte.destinations.postgres.sent import Sent
 from rapidbyte.destinations.postgres.sieve import Sieve
 from rapidbyte.destinations.postgres.text_checks import TextChecks
@@ -126,7 +126,7 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
         sent.begun(block)
         if checks is not None and not isinstance(block.data, bytes):
             checks.require(block.data)
-        data = encoder.encode(block.data)
+        data = _encoded(encoder, target, block, sent)
         sent.encoded(block, data)
         laps.lap("encode")
         copy.write(data)
@@ -140,6 +140,15 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
         copy.write(end)
     laps.lap("write")
     return size + len(end)
+
+
+def _encoded(encoder: Encoder, target: CopyTarget, block: Block, sent: Sent) -> bytes:
+    """The block's bytes. A DataError names the row, from 1, of this COPY."""
+    try:
+        return encoder.encode(block.data)
+    except DataError as error:
+        error.at(line=sent.rows_before + first_refused(target.columns, target.wire, block.data) + 1)
+        raise
 
 
 def _next(arriving: Iterator[Block], laps: Laps) -> Block | None:
