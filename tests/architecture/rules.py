@@ -27,6 +27,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
         "sources/files.py",
         "sources/files",
         "sources/local",
+        "destinations/postgres/addresses.py",
         "destinations/postgres/encode.py",
         "destinations/postgres/encode",
         "destinations/postgres/text_checks.py",
