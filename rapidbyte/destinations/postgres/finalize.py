@@ -93,7 +93,7 @@ def publish(
     behind = sequences_behind(connection, contract, facts, stage)
     statistics.settle(stage)
     settled = merge.settle_keys(connection, contract, stage, row_count, target_exists=facts.exists)
-    refused = conflicts.set_aside(connection, contract, facts, stage, together=together is not None)
+    refused = conflicts.set_aside(connection, contract, facts, stage, together=together)
     rejected = settled.rejected + refused
     row_count = settled.rows - refused
     require_few_rejects(contract, receipts, rejected)

@@ -78,7 +78,7 @@ class Publishing:
         targets = [each.contract.target for each in self.publications]
         keys = references_among(connection, targets)
         order = parents_first(targets, keys)
-        together = Together(acting=acting_parents(connection, targets))
+        together = Together(acting=acting_parents(connection, targets), waiting=set(targets))
         if keys:
             self._delete_early(connection, reversed(order), together)
         reports = {place: self._publish(connection, self.publications[place], together) for place in order}
@@ -115,6 +115,8 @@ class Publishing:
             together=together,
             statistics=self.statistics,
         )
+        if together is not None:
+            together.waiting.discard(contract.target)
         cursors.advance(connection, contract, source=self.held.source)
         loads.delete_old_receipts(connection, pipeline=contract.pipeline, stream=contract.stream, keep=contract.load_id)
         return report

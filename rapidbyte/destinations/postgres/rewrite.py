@@ -35,6 +35,14 @@ class Together:
     """Targets of which a deleted row would change rows of another one: their deletes wait."""
     later: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
     """Steps that wait until every target has its new rows: deletes that rows of others still forbid."""
+    pending: dict[QualifiedName, RowMove] = field(default_factory=dict[QualifiedName, RowMove])
+    """Targets of which such deletes take all rows whose key the stage does not have."""
+    waiting: set[QualifiedName] = field(default_factory=set[QualifiedName])
+    """Targets that do not have their new rows yet."""
+
+    def awaits(self, target: QualifiedName) -> bool:
+        """Which rows this target will have is not to be seen yet."""
+        return target in self.waiting
 
 
 @frozen
@@ -210,6 +218,7 @@ def replace_rows(
         connection.execute(ddl.analyze(move.stage))
         if not _write_differences(connection, contract, move, facts, together) and together is not None:
             together.later.append(partial(_delete_late, connection, contract, move, row_count))
+            together.pending[contract.target] = move
             return tuple(warnings), False
     else:
         connection.execute(rows.delete_all(move))
