@@ -76,6 +76,10 @@ class FlushSettings:
     """Rows are collected to blocks of about this size before they are handed on."""
     max_inflight_bytes: int = 4 * 1024 * 1024
     """A worker's reader waits while this much is under way to its writer."""
+    large_rows_bytes: int = 128 * 1024 * 1024
+    """What rows larger than a block may take, those of all workers together; one row alone may take more."""
+    max_row_bytes: int = 1024 * 1024 * 1024
+    """A longer row is refused."""
 
 
 @frozen

@@ -236,11 +236,20 @@ def _connections_of(facts: ServerFacts, side: str) -> str:
     return f"the {side}'s free connections" + (f" ({facts.connections_limit})" if facts.connections_limit else "")
 
 
+PROCESS_BYTES = 96 * 1024 * 1024
+"""What a process that loads from PostgreSQL takes without large rows: the interpreter, libraries, a few workers."""
+
+
 def flush_settings(resources: Resources, workers: int) -> FlushSettings:
     """Hand-over bounded in bytes: half of `max_memory` shared by the workers, blocks of a sixteenth of that."""
     share = max(256 * 1024, resources.max_memory_bytes // 2 // max(1, workers))
     inflight = min(share, 4 * 1024 * 1024, resources.max_batch_bytes * resources.max_inflight_batches)
-    return FlushSettings(block_bytes=max(16 * 1024, min(256 * 1024, inflight // 4)), max_inflight_bytes=inflight)
+    return FlushSettings(
+        block_bytes=max(16 * 1024, min(256 * 1024, inflight // 4)),
+        max_inflight_bytes=inflight,
+        large_rows_bytes=max(resources.max_memory_bytes // 2, resources.max_memory_bytes - PROCESS_BYTES),
+        max_row_bytes=resources.max_memory_bytes,
+    )
 
 
 def is_same_database(source: ServerFacts | None, destination: ServerFacts) -> bool:

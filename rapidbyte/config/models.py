@@ -591,7 +591,8 @@ class ResourceKeys(Section, frozen=True):
         default=None, description="Number of workers of the run; `auto`: from cores and connections."
     )
     max_memory: Annotated[Size, AfterValidator(at_least(MEGABYTE))] = Field(
-        default=256 * MEGABYTE, description="Bound of what is in memory between reading and writing."
+        default=256 * MEGABYTE,
+        description="Bound of what is in memory between reading and writing; see performance.md.",
     )
     max_batch_bytes: Annotated[Size, AfterValidator(at_least(1024))] = Field(
         default=64 * MEGABYTE, description="Bound of one batch."

@@ -13,15 +13,18 @@ from rapidbyte.ports import Block
 class Handoff:
     """Blocks of one partition, put by the thread that reads and taken by the thread that writes.
 
-    At most `max_bytes` are under way, or one block that is larger by itself. Ends in one of three ways: `finish`
-    (the source has delivered all of it), `fail` (the source's error is raised where blocks are taken), `close`
-    (the taker has gone; the next `put` raises CancelledError).
+    At most `max_bytes` are under way, or one block that is larger by itself: its `put` returns when the taker is back
+    for the next, and `finish` when the taker has gone, so that no large row is read while another one is worked on.
+    Ends in one of three ways: `finish` (the source has delivered all of it), `fail` (the source's error is raised
+    where blocks are taken), `close` (the taker has gone; the next `put` raises CancelledError).
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._blocks: deque[Block] = deque()
         self._size = 0
+        self._puts = self._asked = 0
+        self._large = False
         self._rows: int | None = None
         self._failure: BaseException | None = None
         self._closed = False
@@ -35,14 +38,22 @@ class Handoff:
             if self._closed:
                 raise CancelledError("the writer has ended", code="stopped")
             self._blocks.append(block)
+            self._puts += 1
             self._size += block.size
             self._changed.notify_all()
+            if block.size > self._max_bytes:
+                self._large = True
+                del block
+                while self._asked <= self._puts and not self._closed:
+                    self._changed.wait()
 
     def finish(self, row_count: int) -> None:
         """The source has delivered everything: `row_count` rows, by its own count."""
         with self._changed:
             self._rows = row_count
             self._changed.notify_all()
+            while self._large and not self._closed:
+                self._changed.wait()
 
     def fail(self, failure: BaseException) -> None:
         """The source has failed. Its blocks so far are not handed out any more."""
@@ -61,10 +72,13 @@ class Handoff:
     def __iter__(self) -> Iterator[Block]:
         while (block := self._take()) is not None:
             yield block
+            del block  # it may be large, and the next one may take its time
 
     def _take(self) -> Block | None:
         """The next block; None once the source has said that there are no more."""
         with self._changed:
+            self._asked += 1
+            self._changed.notify_all()
             while not self._blocks and self._failure is None and self._rows is None:
                 self._changed.wait()
             if self._failure is not None:

@@ -35,7 +35,9 @@ class Transformed:
             if block is None:
                 break
             rows += block.rows
-            yield replace(block, transform_s=spent)
+            block = replace(block, transform_s=spent)
+            yield block
+            del block  # it may be large, and the next one comes beside it
         self._require_all_taken()
         self._rows = rows
         yield Block(data=b"", rows=0, size=0, transform_s=spent)  # what was spent after the last row
@@ -51,6 +53,7 @@ class Transformed:
                 return
             self._taken += block.rows
             yield block
+            del block
 
     def _require_all_taken(self) -> None:
         if self._taken != self._blocks.row_count:

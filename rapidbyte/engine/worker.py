@@ -82,6 +82,7 @@ class _Watched:
             if self._watch is not None:
                 self._watch(self._job, self._worker, block)
             yield block
+            del block
 
     @property
     def row_count(self) -> int:
@@ -155,6 +156,7 @@ def _pump(job: PartitionJob, handoff: Handoff, stop: Stop, worker: int) -> _Read
         for block in blocks:
             size += block.size
             handoff.put(block)
+            del block  # it may be large, and the next one comes beside it
         handoff.finish(blocks.row_count)
         return _ReadSummary(times=blocks.times, bytes=size)
 

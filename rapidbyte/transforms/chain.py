@@ -81,6 +81,7 @@ class Chain:
                 yield Block(data=batch.rows, rows=batch.rows.num_rows, size=size, origin=origin, rejects=rejects)
             elif rejects:
                 yield Block(data=b"", rows=0, size=0, rejects=rejects)
+            del batch  # it may be large, and the next one comes beside it
         if aside:
             yield Block(data=b"", rows=0, size=0, rejects=tuple(aside))
 
@@ -91,7 +92,10 @@ class Chain:
             if not block.rows and isinstance(block.data, bytes) and not block.data:
                 continue
             batch = self._taken(block, aside)
-            yield replace(batch, rows=_as_promised(batch.rows, schema))
+            del block
+            batch = replace(batch, rows=_as_promised(batch.rows, schema))
+            yield batch
+            del batch
 
     def _taken(self, block: Block, aside: list[Reject]) -> Batch:
         """The block's rows; those of a server in their Arrow types, and without those that have none."""

@@ -33,6 +33,7 @@ def test_all_blocks_arrive_in_order_and_within_the_bound(data: list[bytes], boun
     with ThreadPoolExecutor(1) as pool:
         putting = pool.submit(put)
         taken = [item.data for item in handoff]
+        handoff.close()
         putting.result()
     assert taken == data
     assert handoff.row_count == len(data)
@@ -86,3 +87,26 @@ def test_a_reader_whose_writer_has_gone_is_told_so() -> None:
         handoff.close()
         with pytest.raises(CancelledError):
             putting.result()
+
+
+def test_a_block_above_the_bound_is_alone_until_it_has_been_worked_on() -> None:
+    """Its reader goes on when the taker is back for the next, and ends when the taker has gone (B27)."""
+    handoff = Handoff(4)
+    after_put, after_finish = threading.Event(), threading.Event()
+
+    def put() -> None:
+        handoff.put(block(b"12345"))
+        after_put.set()
+        handoff.finish(1)
+        after_finish.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        putting = pool.submit(put)
+        taking = iter(handoff)
+        assert next(taking).data == b"12345"
+        assert not after_put.wait(0.05)
+        assert next(taking, None) is None
+        assert after_put.wait(5)
+        assert not after_finish.wait(0.05)
+        handoff.close()
+        putting.result()

@@ -134,6 +134,8 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
         if block is first:
             failpoint("w.copy_mid")
         laps.lap("write")
+        del first, data, block  # they may be large, and the next one comes beside them
+        first = None
         block = _next(rest, laps)
     end = encoder.finish()
     if end:

@@ -16,6 +16,7 @@ from rapidbyte.metrics import ReadTimes
 from rapidbyte.model import Wire, session_name
 from rapidbyte.partition import Partition
 from rapidbyte.pg.copy import CopyOut
+from rapidbyte.pg.large_rows import RowBudget
 from rapidbyte.pg.session import SESSION, PgConnection, begin, connect, translated
 from rapidbyte.ports import Block, Stop
 from rapidbyte.sources.postgres.select import StreamRead, lock_statements, select
@@ -32,6 +33,12 @@ table for himself and who waits for the holder: for ever, then."""
 LOCKS_PER_SESSION = 200
 """A reader locks all tables of the run when it begins, as long as there are no more than these: the server's lock
 table has room for 64 a connection. With more, it locks those of the stream it reads."""
+
+TRANSFORMED_COPIES = 8
+"""Of a large row that passes through transforms: as CSV, as Arrow, as the transforms', as COPY bytes. Measured."""
+
+WHOLE_COPIES = 3
+"""Of a large row that is kept until the server has taken it, so that it can be set aside."""
 
 SNAPSHOT_GONE = (
     psycopg.errors.InvalidParameterValue,  # up to version 17
@@ -62,6 +69,18 @@ class ReadTask:
     """What to lock when a session begins."""
     wire: Wire
     block_bytes: int
+    large_rows_bytes: int
+    """What rows larger than a block may take, those of all readers of a run together."""
+    max_row_bytes: int
+    whole_rows: bool
+    """No row may be handed on in pieces: somebody looks at rows between here and the destination."""
+
+    @property
+    def row_copies(self) -> int:
+        """How many copies of a row are in memory beside libpq's buffer, at the most."""
+        if self.wire == "arrow-text":
+            return TRANSFORMED_COPIES
+        return WHOLE_COPIES if self.whole_rows else 1
 
 
 class ReaderSessions:
@@ -76,6 +95,7 @@ class ReaderSessions:
         self._lock = threading.Lock()
         self._idle: dict[int, PgConnection] = {}
         self._closed = not keep
+        self._rows: RowBudget | None = None
 
     def __reduce__(self) -> tuple[Callable[[], ReaderSessions], tuple[()]]:
         return (_keep_none, ())
@@ -92,6 +112,13 @@ class ReaderSessions:
                 self._idle[worker] = connection
                 return
         connection.close()
+
+    def rows(self, task: ReadTask) -> RowBudget:
+        """The room that large rows share; made when it is first asked for."""
+        with self._lock:
+            if self._rows is None:
+                self._rows = RowBudget(limit_bytes=task.large_rows_bytes, max_row_bytes=task.max_row_bytes)
+            return self._rows
 
     def close(self) -> None:
         """Closes all sessions that are not in use; the others are closed when they are given back."""
@@ -145,9 +172,11 @@ class PartitionBlocks:
             started = time.monotonic()
             for data, messages in self._copy:
                 self._seconds += time.monotonic() - started
-                self._rows += messages - spare
-                yield Block(data=data, rows=messages - spare, size=len(data))
-                spare = 0
+                rows = max(0, messages - spare)
+                spare -= messages - rows
+                self._rows += rows
+                yield Block(data=data, rows=rows, size=len(data))
+                del data  # a large row is in memory as often as someone holds on to it
                 started = time.monotonic()
             self._seconds += time.monotonic() - started
 
@@ -163,6 +192,7 @@ def read_partition(
     doing = f"reading {task.read.relation or task.read.stream}"
     connection = sessions.take(worker) or open_session(task, worker, stop)
     connection.stop = stop
+    share = sessions.rows(task).share(task.read.stream, copies=task.row_copies, stop=stop, doing=doing)
     finished = False
     try:
         with translated("source", doing):
@@ -170,15 +200,24 @@ def read_partition(
         statement = sql.SQL("COPY ({}) TO STDOUT ({})").format(
             select(task.read, partition.range), _COPY_OPTIONS[task.wire]
         )
-        copy = CopyOut(connection, statement, block_bytes=task.block_bytes, stop=stop, doing=doing)
+        copy = CopyOut(
+            connection,
+            statement,
+            block_bytes=task.block_bytes,
+            stop=stop,
+            doing=doing,
+            share=share,
+            cuts_rows=not task.whole_rows,
+        )
         blocks = PartitionBlocks(copy, binary=task.wire == "binary-relay", doing=doing)
         yield blocks
         finished = blocks.finished
     finally:
-        if finished:
+        if finished and not share.grew:
             sessions.give_back(worker, connection)
         else:
             abandon(connection)
+        share.release()
 
 
 def open_session(task: ReadTask, worker: int, stop: Stop) -> PgConnection:

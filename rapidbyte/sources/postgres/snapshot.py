@@ -10,6 +10,7 @@ from dataclasses import replace
 import psycopg
 from psycopg import sql
 
+from rapidbyte.contract import FlushSettings
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.errors import SourceError
 from rapidbyte.model import session_name
@@ -258,9 +259,9 @@ class PostgresSnapshot:
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         """The function that reads one of the stream's partitions, in this snapshot, from any thread."""
-        return functools.partial(read_partition, self._task(stream, block_bytes=plan.flush.block_bytes), self._sessions)
+        return functools.partial(read_partition, self._task(stream, plan.flush), self._sessions)
 
-    def _task(self, stream: StreamPlan, *, block_bytes: int) -> ReadTask:
+    def _task(self, stream: StreamPlan, flush: FlushSettings) -> ReadTask:
         read = self._reads[stream.name]
         locked = sum(max(1, len(self._leaves.get(each, ()))) for each in self._reads)
         return ReadTask(
@@ -271,7 +272,10 @@ class PostgresSnapshot:
             read=read,
             locks=tuple(self._reads.values()) if locked <= LOCKS_PER_SESSION else (read,),
             wire=stream.wire,
-            block_bytes=block_bytes,
+            block_bytes=flush.block_bytes,
+            large_rows_bytes=flush.large_rows_bytes,
+            max_row_bytes=flush.max_row_bytes,
+            whole_rows=stream.wire not in ("binary-relay", "text-relay") or stream.rejects.sets_aside,
         )
 
     def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:  # noqa: ARG002
@@ -294,7 +298,7 @@ class PostgresSnapshot:
     def _ask(self, stream: StreamPlan, statement: sql.Composed, doing: str) -> tuple[tuple[str | None, ...], ...]:
         """The rows of a statement that runs in the snapshot, each value as the server's text."""
         with (
-            closing(open_session(self._task(stream, block_bytes=0), 0, self._stop)) as session,
+            closing(open_session(self._task(stream, FlushSettings()), 0, self._stop)) as session,
             translated("source", doing),
         ):
             result = session.execute(statement).pgresult

@@ -1,0 +1,82 @@
+"""Memory of a whole `rapidbyte run`, by the operating system's count, whatever the width of the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rapidbyte.pg.large_rows import doubled
+from tests.postgres.command import Connect, Project, postgres, project
+
+MB = 1 << 20
+ROW_MB = 24
+ROWS = 8
+WIDE = f"""
+    CREATE TABLE t (id int, filler text, body %s);
+    ALTER TABLE t ALTER filler SET STORAGE PLAIN, ALTER body SET STORAGE EXTERNAL;
+    INSERT INTO t SELECT i, repeat('x', 5000), %s FROM generate_series(1, {ROWS}) i
+"""
+"""One row a block, so that every row is a partition of its own."""
+TEXT = WIDE % ("text", f"repeat(md5(i::text), {ROW_MB * MB // 32})")
+BYTEA = WIDE % ("bytea", f"convert_to(repeat(md5(i::text), {ROW_MB * MB // 32}), 'UTF8')")
+
+
+def with_memory(made: Project, *, workers: int, max_memory: str) -> Project:
+    """The project with these resources."""
+    made.document["resources"] = {"parallelism": workers, "max_memory": max_memory}
+    return made
+
+
+def peak_of(made: Project) -> tuple[int, dict[str, object]]:
+    """Peak resident bytes of the whole process, as the system counts them when it has ended, and the result."""
+    process = made.start("run", "pipeline.yaml", "--quiet")
+    assert process.stdout is not None
+    document = json.loads(process.stdout.read())
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.stderr is not None
+    process.stderr.close()
+    process.stdout.close()
+    return usage.ru_maxrss * 1024, document
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [TEXT, BYTEA], ids=["text", "bytea"])
+@pytest.mark.parametrize("workers", [2, 4])
+def test_values_of_many_megabytes_stay_within_max_memory(
+    tmp_path: Path, source_db: str, destination_db: str, connect: Connect, table: str, workers: int
+) -> None:
+    """B27: the process as a whole, with its interpreter; without the bound four workers take over twice as much."""
+    connect(source_db).execute(table)
+    made = project(tmp_path / "p", postgres(source_db), destination_db, stream={"name": "t"})
+    peak, document = peak_of(with_memory(made, workers=workers, max_memory="160mb"))
+    assert document["status"] == "succeeded", document["error"]
+    assert document["records_written"] == ROWS
+    assert peak <= 160 * MB, f"{peak >> 20} MB"
+
+
+@pytest.mark.slow
+def test_values_of_many_megabytes_pass_through_transforms_one_at_a_time(
+    tmp_path: Path, source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """B27: as docs/performance.md has it: the process, libpq's buffer and eight copies of one row."""
+    connect(source_db).execute(TEXT)
+    made = project(tmp_path / "p", postgres(source_db), destination_db, stream={"name": "t"})
+    made.document["transforms"] = [{"use": "sql", "config": {"query": "SELECT * FROM input"}}]
+    peak, document = peak_of(with_memory(made, workers=4, max_memory="160mb"))
+    assert document["status"] == "succeeded", document["error"]
+    assert peak <= 150 * MB + doubled(ROW_MB * MB) + 8 * ROW_MB * MB, f"{peak >> 20} MB"
+
+
+def test_a_row_that_is_longer_than_max_memory_is_refused(
+    tmp_path: Path, source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """Exit 5, with what to do; nothing is published, and no process is killed for want of memory."""
+    connect(source_db).execute("CREATE TABLE t AS SELECT repeat(md5('x'), 262144) AS v")
+    made = project(tmp_path / "p", postgres(source_db), destination_db, stream={"name": "t"})
+    found = with_memory(made, workers=2, max_memory="4mb").run("--quiet")
+    assert (found.exit_code, found.document["error"]["code"]) == (5, "row_too_large")
+    assert found.document["error"]["hint"] == ("raise resources.max_memory: such a row takes 3 times its size at most")
