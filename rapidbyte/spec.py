@@ -110,6 +110,8 @@ class SqlTransform:
     """`use: sql`: one SELECT over `input`, which is also called like the stream."""
 
     query: str
+    tables: tuple[tuple[str, str], ...] = ()
+    """(name, path): files that the query sees as tables. Paths are absolute, or addresses."""
 
 
 @frozen

@@ -20,8 +20,9 @@ from rapidbyte.engine.preflight import preflight
 from rapidbyte.engine.run import execute, new_run_id
 from rapidbyte.engine.verification import VerifyReport
 from rapidbyte.errors import ConfigError, RapidbyteError, SourceError
+from rapidbyte.partition import Partition
 from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape, select_streams
-from rapidbyte.ports import Event, Leader, Notice, Observer, Runtime, Source, Stop, WritePartition, never
+from rapidbyte.ports import Event, Leader, Notice, Observer, ReadPartition, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
     MEGABYTE,
@@ -33,6 +34,8 @@ from rapidbyte.spec import (
     PostgresSourceSpec,
     RunOptions,
     RunRequest,
+    Storage,
+    StreamSpec,
 )
 
 if TYPE_CHECKING:
@@ -259,14 +262,29 @@ def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:
     """The same; where the pipeline has transforms, with streams as they are after them."""
     if not any(stream.transforms for stream in spec.streams):
         return runtime
-    from rapidbyte.transforms.flow import Resources
+    from rapidbyte.transforms.flow import Reference, Resources
     from rapidbyte.transforms.source import TransformedSource
 
     memory = max(64 * MEGABYTE, spec.resources.max_memory_bytes // 2)
-    source = TransformedSource(
-        runtime.source, Resources(memory_bytes=memory, sets_aside=spec.destination.rejects.sets_aside), stop
-    )
+
+    def refer(stream: str, name: str, path: str) -> Reference:
+        shape, read, parts = _reference_file(spec, stream, path, memory, stop)
+        return Reference(name=name, columns=shape.columns, read=read, parts=parts)
+
+    resources = Resources(memory_bytes=memory, sets_aside=spec.destination.rejects.sets_aside, refer=refer)
+    source = TransformedSource(runtime.source, resources, stop)
     return replace(runtime, source=source, transform=source.transform)
+
+
+def _reference_file(
+    spec: PipelineSpec, stream: str, path: str, memory_bytes: int, stop: Stop
+) -> tuple[StreamShape, ReadPartition, tuple[Partition, ...]]:
+    """A file that a query joins with: its types are those of all its rows."""
+    from rapidbyte.sources.files import FilesSource
+
+    storage = spec.source.storage if isinstance(spec.source, FilesSourceSpec) else Storage()
+    source = FilesSource(FilesSourceSpec(path=path, storage=storage), max_memory_bytes=memory_bytes, stop=stop)
+    return source.whole(StreamSpec(name=stream, path=path, infers_fully=True))
 
 
 def _leader(spec: PipelineSpec, stop: Stop = never) -> Leader:

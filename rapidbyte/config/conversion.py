@@ -52,7 +52,7 @@ def make_spec(model: Pipeline, path: Path) -> PipelineSpec:
         pipeline=model.pipeline,
         source=_source(model.source, folder),
         streams=tuple(
-            replace(_stream(stream), transforms=transforms_of(model.transforms, stream.name))
+            replace(_stream(stream), transforms=transforms_of(model.transforms, stream.name, folder))
             for stream in model.source.streams
         ),
         destination=_destination(model.destination, folder),

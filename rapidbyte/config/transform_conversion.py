@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rapidbyte.config.transform_keys import RuleKeys, TransformConfig, TransformKeys
 from rapidbyte.config.transform_rules import kind_of
@@ -20,17 +21,20 @@ from rapidbyte.spec import (
 )
 
 
-def transforms_of(transforms: Sequence[TransformKeys], stream: str) -> tuple[Transform, ...]:
-    """Those that the stream's rows pass through, in order."""
+def transforms_of(transforms: Sequence[TransformKeys], stream: str, folder: Path) -> tuple[Transform, ...]:
+    """Those that the stream's rows pass through, in order. Paths begin in the pipeline file's folder."""
     return tuple(
-        _transform(kind_of(each), each.config) for each in transforms if not each.streams or stream in each.streams
+        _transform(kind_of(each), each.config, folder)
+        for each in transforms
+        if not each.streams or stream in each.streams
     )
 
 
-def _transform(kind: str, config: TransformConfig) -> Transform:
+def _transform(kind: str, config: TransformConfig, folder: Path) -> Transform:
     match kind:
         case "sql":
-            return SqlTransform(query=config.query or "")
+            tables = tuple((name, _from_here(path, folder)) for name, path in config.tables or ())
+            return SqlTransform(query=config.query or "", tables=tables)
         case "validate":
             return ValidateTransform(rules=tuple(rule for keys in config.rules or () for rule in _rules(keys)))
         case "mask":
@@ -43,6 +47,10 @@ def _transform(kind: str, config: TransformConfig) -> Transform:
             return CastTransform(types=config.types or ())
         case _:
             return CaseTransform(style=config.to or "lower")
+
+
+def _from_here(path: str, folder: Path) -> str:
+    return path if "://" in path else str((folder / Path(path).expanduser()).absolute())
 
 
 def _rules(keys: RuleKeys) -> Iterator[Rule]:

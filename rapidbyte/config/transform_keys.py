@@ -161,6 +161,10 @@ class TransformConfig(Section, frozen=True):
         default=None,
         description="sql: one SELECT in DuckDB's dialect. The rows are the table `input`, also called like the stream.",
     )
+    tables: Pairs | None = Field(
+        default=None,
+        description="sql: files that the query may join with, as {name: path}; paths as in `source.config.path`.",
+    )
     rules: Annotated[tuple[RuleKeys, ...], BeforeValidator(as_list)] | None = Field(
         default=None, description="validate: what every row must meet."
     )

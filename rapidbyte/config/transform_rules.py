@@ -8,7 +8,7 @@ from rapidbyte.config.problems import Finding, Path
 from rapidbyte.config.transform_keys import MaskKeys, RuleKeys, TransformConfig, TransformKeys
 
 KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sql": ("query", ()),
+    "sql": ("query", ("tables",)),
     "validate": ("rules", ()),
     "mask": ("fields", ("key",)),
     "rename": ("names", ()),
@@ -37,6 +37,7 @@ def check_transforms(transforms: Sequence[tuple[int, TransformKeys]], streams: S
                 message = f"no stream is called {name}"
                 yield Finding(path=(*path, "streams", place), message=message, hint="write it as in `source.streams`")
         config = transform.config
+        yield from _tables(config, streams, (*path, "config", "tables"))
         for place, rule in enumerate(config.rules or ()):
             yield from _rule(rule, (*path, "config", "rules", place))
         yield from _masks(config, (*path, "config"))
@@ -53,6 +54,16 @@ def _keys(transform: TransformKeys, path: Path) -> Iterator[Finding]:
         owner = next(name for name, (first, more) in KEYS.items() if key == first or key in more)
         hint = f"{kind} takes `{needed}`"
         yield Finding(path=(*path, key), message=f"`{key}` is a key of use: {owner}", hint=hint, at_key=True)
+
+
+def _tables(config: TransformConfig, streams: Set[str], path: Path) -> Iterator[Finding]:
+    taken = {"input", *(name.lower() for name in streams)}
+    for name, file in config.tables or ():
+        if name.lower() in taken:
+            hint = "give the file another name"
+            yield Finding(path=(*path, name), message=f"`{name}` is what the query's input is called", hint=hint)
+        if file in ("", "-"):
+            yield Finding(path=(*path, name), message="the path of a file is due here")
 
 
 def _rule(rule: RuleKeys, path: Path) -> Iterator[Finding]:

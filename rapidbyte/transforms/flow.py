@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from rapidbyte.errors import CancelledError, ConfigError
 from rapidbyte.model import Column
-from rapidbyte.ports import Place, Stop
+from rapidbyte.partition import Partition
+from rapidbyte.ports import Place, ReadPartition, Stop
 from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
@@ -24,6 +25,21 @@ class Batch:
 
 
 @frozen
+class Reference:
+    """A file that a query sees as a table. Pickles."""
+
+    name: str
+    columns: tuple[Column, ...]
+    """Each with its Arrow type."""
+    read: ReadPartition
+    parts: tuple[Partition, ...]
+
+
+Refer = Callable[[str, str, str], Reference]
+"""(stream, name, path) -> the file, looked at to its end. Raises SourceError, DataError, ConfigError."""
+
+
+@frozen
 class Resources:
     """What a chain may take."""
 
@@ -31,6 +47,8 @@ class Resources:
     """Rows that a rule refuses do not end the load (`on_data_error`)."""
     memory_bytes: int = 64 << 20
     """DuckDB's limit of one partition; what does not fit goes to a folder of its own, encrypted."""
+    refer: Refer | None = None
+    """Looks up files to join with."""
 
 
 @frozen

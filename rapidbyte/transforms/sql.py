@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
-from rapidbyte.errors import ConfigError
+from rapidbyte.errors import ConfigError, InternalError, RapidbyteError
 from rapidbyte.model import Column
 from rapidbyte.ports import Stop
 from rapidbyte.rejects import Reject
 from rapidbyte.spec import SqlTransform
 from rapidbyte.transforms.engine import Database, Feed, explained, identifier, interruptible, open_database
-from rapidbyte.transforms.flow import Batch, Given, require_going
+from rapidbyte.transforms.flow import Batch, Given, Reference, require_going
 from rapidbyte.transforms.misfits import sifted
 from rapidbyte.transforms.types import (
     Made,
@@ -68,6 +68,8 @@ class SqlStep:
     reason: str
     """Why it must see the whole stream; empty where it need not."""
     memory_bytes: int
+    tables: tuple[Reference, ...] = ()
+    """Files that the query sees."""
 
     @property
     def phrase(self) -> str:
@@ -83,6 +85,8 @@ class SqlStep:
         with ExitStack() as open_parts:
             database = open_parts.enter_context(open_database(self.memory_bytes, spills=self.needs_all))
             open_parts.enter_context(interruptible(database, stop))
+            for table in self.tables:
+                _filled(database, table, stop)
             with explained("the sql transform", stop, feed):
                 rows = self._result(database, feed)
                 size = max(FEWEST_ROWS, min(MOST_ROWS, BATCH_BYTES // max(1, taken.row_bytes)))
@@ -121,7 +125,7 @@ class SqlStep:
 
     def _result(self, database: Database, feed: Feed) -> Any:
         """The query's relation, each column in a type that Arrow has."""
-        if self.reads_twice:
+        if self._reads_twice(database):
             database.give(["rapidbyte_rows"], feed.reader())
             database.connection.execute("CREATE TEMP TABLE rapidbyte_kept AS SELECT * FROM rapidbyte_rows")
             for name in self.names:
@@ -131,6 +135,13 @@ class SqlStep:
         else:
             database.give(self.names, feed.reader())
         return wrapped(database, self.query, self.columns, self.wraps)
+
+    def _reads_twice(self, database: Database) -> bool:
+        """Also by what the tables hold: they decide on the plan."""
+        if not self.tables:
+            return self.reads_twice
+        database.give(self.names, duckdb_schema(self.given).empty_table().to_reader())
+        return _operators(database, self.query)[0] != 1
 
     def _next(self, found: Iterator[Any], feed: Feed, stop: Stop) -> pa.RecordBatch | None:
         import pyarrow as pa
@@ -150,6 +161,24 @@ def _one_array(values: Any) -> pa.Array:
     import pyarrow as pa
 
     return pa.concat_arrays(values.chunks) if values.num_chunks else pa.nulls(0, values.type)
+
+
+def _filled(database: Database, table: Reference, stop: Stop) -> None:
+    """Makes the file a table. Raises what reading it does."""
+    feed = Feed(duckdb_schema(table.columns), _rows_of(table, stop))
+    with explained(f"reading table {table.name}", stop, feed):
+        database.give(["rapidbyte_arriving"], feed.reader())
+        database.connection.execute(
+            f"CREATE TEMP TABLE {identifier(table.name)} AS SELECT * FROM rapidbyte_arriving"  # noqa: S608 - quoted
+        )
+
+
+def _rows_of(table: Reference, stop: Stop) -> Iterator[pa.RecordBatch]:
+    for part in table.parts:
+        with table.read(part, stop, 0) as blocks:
+            for block in blocks:
+                if not isinstance(block.data, bytes):
+                    yield duckdb_batch(table.columns, block.data)
 
 
 class _Taken:
@@ -204,14 +233,18 @@ def wrapped(database: Database, query: str, columns: tuple[Column, ...], wraps: 
 def plan_sql(spec: SqlTransform, given: Given) -> SqlStep:
     """The query on these columns. Raises ConfigError where it is no SELECT on them, or delivers what has no type."""
     require_takeable(given.columns, "sql", given.stream)
+    tables = tuple(_referred(name, path, given) for name, path in spec.tables)
     names = ("input",) if given.stream.lower() == "input" else ("input", given.stream)
     with open_database() as database:
         query = _one_select(database, spec.query, given.stream)
         database.give(names, duckdb_schema(given.columns).empty_table().to_reader())
+        for table in tables:
+            database.give([table.name], duckdb_schema(table.columns).empty_table().to_reader())
         rows = _described(database, query, given.stream)
         types = {column: str(kind) for column, kind in zip(rows.columns, rows.types, strict=True)}
         scans, operators = _operators(database, query)
-        reason = _why_all(scans, operators) or unsteady(database, query, given.columns)
+        reason = f"it looks into {', '.join(table.name for table in tables)}" if tables else ""
+        reason = reason or _why_all(scans, operators) or unsteady(database, query, given.columns)
         before = _types_given(database, given.columns)
     found = {name: _made(name, kind, given.stream) for name, kind in types.items()}
     old = {column.name: column for column in given.columns}
@@ -233,7 +266,21 @@ def plan_sql(spec: SqlTransform, given: Given) -> SqlStep:
         reads_twice=scans != 1,
         reason=reason,
         memory_bytes=given.resources.memory_bytes if reason else 64 << 20,
+        tables=tables,
     )
+
+
+def _referred(name: str, path: str, given: Given) -> Reference:
+    """The file of this name. Raises what looking at it does, and ConfigError for columns that DuckDB cannot take."""
+    if given.resources.refer is None:
+        raise InternalError("there is nothing that could read a table", code="tables_unsupported")
+    try:
+        found = given.resources.refer(given.stream, name, path)
+    except RapidbyteError as error:
+        error.message = f"sql: table {name}: {error.message}"
+        raise
+    require_takeable(found.columns, f"sql: table {name}", given.stream)
+    return found
 
 
 def _made(name: str, kind: str, stream: str) -> Made:

@@ -73,6 +73,18 @@ class FilesSource:
             for stream in streams
         )
 
+    def whole(self, stream: StreamSpec) -> tuple[StreamShape, ReadPartition, tuple[Partition, ...]]:
+        """The stream, and how all of it is read, a file at a time: for who has no use for a snapshot.
+
+        Raises what `describe` does; the reader raises SourceError for a file that has changed since.
+        """
+        found = self._describe(stream)
+        parts = tuple(
+            Partition(stream=stream.name, index=index, range=FileRange(path=file.path))
+            for index, file in enumerate(found.task.files)
+        )
+        return found.shape, partial(read_partition, found.task), parts
+
     def discover(self) -> tuple[StreamShape, ...]:
         """Every file of the configured path, or of the folder where there is none, as a stream of its own."""
         folder = self._spec.base_dir
