@@ -278,6 +278,8 @@ class FilesSourceSpec:
     decimal_comma: bool = False
     date_formats: tuple[str, ...] = ()
     """As `%d.%m.%Y`."""
+    follows_links: bool = False
+    """A glob or a folder may find files that lie elsewhere, by symbolic links."""
     sets_aside: bool = False
     """Rows that cannot be parsed do not end the load (`on_data_error`)."""
     storage: Storage = field(default_factory=Storage)

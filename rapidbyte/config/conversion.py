@@ -88,6 +88,7 @@ def _files(config: FilesSourceKeys, folder: Path) -> FilesSourceSpec:
         skip=config.skip,
         decimal_comma=config.decimal_comma,
         date_formats=config.date_formats or (),
+        follows_links=config.follow_symlinks,
         storage=Storage(**{name: getattr(config.storage, name) for name in type(config.storage).model_fields}),
     )
 

@@ -227,6 +227,11 @@ class FilesSourceKeys(Section, frozen=True):
         "and https:// need the extra `remote`. A stream's own path wins.",
     )
     storage: StorageKeys = Field(default_factory=StorageKeys, description="Credentials of a store.")
+    follow_symlinks: Flag = Field(
+        default=False,
+        description="Whether a glob or a folder may find files that lie outside of its folder, by symbolic links. A "
+        "path that names one file is followed wherever it leads.",
+    )
     format: FormatWord | None = Field(
         default=None, description="Default: guessed from the name. `arrow` is Arrow IPC, as file or stream."
     )

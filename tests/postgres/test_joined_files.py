@@ -65,7 +65,8 @@ def test_a_query_joins_files_of_any_format(folder: Path, destination_db: str) ->
     path = pipeline(
         folder,
         destination_db,
-        "select o.id, c.name, c.zip, cast(o.amount as decimal(9,2)) * r.rate as paid from input o left join countries c on c.code = o.country"
+        "select o.id, c.name, c.zip, cast(o.amount as decimal(9,2)) * r.rate as paid from input o"
+        " left join countries c on c.code = o.country"
         " left join rates r using (code)",
         "countries: ref/countries.csv, rates: ref/rates.parquet",
     )

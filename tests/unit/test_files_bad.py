@@ -157,3 +157,37 @@ def test_a_path_may_lead_anywhere_and_is_told_in_full(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(RapidbyteError, match="not a plain file"):
         rows_of(tmp_path, "pipe.csv")
+
+
+@pytest.mark.parametrize("path", ["in", "in/**", "in/*.csv", "in/**/*.csv", "*/*.csv"])
+def test_a_pattern_does_not_lead_out_of_its_folder(tmp_path: Path, path: str) -> None:
+    """By a link to a file or a folder elsewhere, unless that is asked for; a path of its own may."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "b.csv").write_bytes(b"id\n2\n")
+    folder = tmp_path / "here" / "in"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_bytes(b"id\n1\n")
+    link = folder / "link" if "/**/" in path else folder / "b.csv"
+    link.symlink_to(tmp_path / "secret" if "/**/" in path else tmp_path / "secret" / "b.csv")
+    with pytest.raises(RapidbyteError, match="leads out of") as raised:
+        rows_of(tmp_path / "here", path)
+    assert (raised.value.exit_code, raised.value.code) == (3, "path_escapes")
+    assert rows_of(tmp_path / "here", path, follows_links=True) == [(1,), (2,)]
+    assert rows_of(tmp_path / "here", str(link / "b.csv" if link.is_dir() else link)) == [(2,)]
+
+
+def test_links_within_a_folder_are_followed(tmp_path: Path) -> None:
+    """And the folder itself may be a link, as where another system keeps its newest files behind one."""
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "a.csv").write_bytes(b"id\n1\n")
+    (tmp_path / "v1" / "latest.csv").symlink_to("a.csv")
+    (tmp_path / "current").symlink_to("v1")
+    assert rows_of(tmp_path, "current/*.csv") == rows_of(tmp_path, "current") == [(1,)]
+
+
+def test_the_pipeline_files_folder_may_be_called_like_a_pattern(tmp_path: Path) -> None:
+    """`[` and `*` in it are characters."""
+    folder = tmp_path / "a[1]*"
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(b"id\n1\n")
+    assert rows_of(folder, "*.csv") == rows_of(folder, "a.csv") == [(1,)]

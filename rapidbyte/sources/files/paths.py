@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import itertools
 import os
 import stat
 import time
@@ -107,32 +108,62 @@ class TimedFile(io.FileIO):
         return count or 0
 
 
-def find_files(path: FilePath, base_dir: str, given: FileFormat | None = None) -> tuple[DataFile, ...]:
+def find_files(
+    path: FilePath, base_dir: str, given: FileFormat | None = None, *, follows_links: bool = False
+) -> tuple[DataFile, ...]:
     """The files of each path, each file once: itself; those of a glob, or of a folder, in the order of their names.
 
     Of a folder, those whose names say that they are of the `given` format, or of any where none is given; of
     `folder/**` those below it, too. At least one, none of them empty.
 
-    Raises SourceError for a file that is not there, empty, or not a plain file,
-    and for a folder without such files.
+    Unless it `follows_links`, what a glob or a folder finds lies within its folder; a path of its own leads anywhere.
+
+    Raises SourceError for a file that is not there, empty, or not a plain file, for a folder without such files, and
+    for a link that leads out of its folder.
     """
-    found = [file for part in paths_of(path) for file in _files_at(part, base_dir, given)]
+    found = [file for part in paths_of(path) for file in _files_at(part, base_dir, given, follows_links=follows_links)]
     return tuple({file.path: file for file in found}.values())
 
 
-def _files_at(path: str, base_dir: str, given: FileFormat | None) -> tuple[DataFile, ...]:
-    wanted = (Path(base_dir) / Path(path).expanduser()).absolute()
-    if wanted.name == "**":
-        return _files_in(wanted.parent, given, is_deep=True)
-    if wanted.is_dir():
-        return _files_in(wanted, given, is_deep=False)
-    if not glob.has_magic(path) or wanted.exists():
+def _files_at(path: str, base_dir: str, given: FileFormat | None, *, follows_links: bool) -> tuple[DataFile, ...]:
+    given_path = Path(path).expanduser()
+    wanted = (Path(base_dir) / given_path).absolute()
+    if not glob.has_magic(path) and not wanted.is_dir():
         return (stamp(wanted),)
-    found = [Path(name) for name in sorted(glob.glob(str(wanted), recursive=True))]  # noqa: PTH207 - ** and order
-    files = tuple(stamp(name) for name in _each_once(found) if not name.is_dir())
-    if not files:
-        raise SourceError(f"no file matches {wanted}", code="file_not_found", hint="is the path right?")
+    if wanted.name == "**":
+        home, files = wanted.parent, _files_in(wanted.parent, given, is_deep=True)
+    elif wanted.is_dir():
+        home, files = wanted, _files_in(wanted, given, is_deep=False)
+    elif wanted.exists():
+        return (stamp(wanted),)
+    else:
+        # The pipeline file's folder may have any name.
+        pattern = str(given_path if given_path.is_absolute() else Path(glob.escape(base_dir)) / given_path)
+        found = [Path(name).absolute() for name in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - ** and order
+        home, files = _home(wanted), tuple(stamp(name) for name in _each_once(found) if not name.is_dir())
+        if not files:
+            raise SourceError(f"no file matches {wanted}", code="file_not_found", hint="is the path right?")
+    if not follows_links:
+        _require_within(files, home)
     return files
+
+
+def _home(pattern: Path) -> Path:
+    """The folder that a pattern begins in: its parts before the first that is one."""
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+
+
+def _require_within(files: tuple[DataFile, ...], home: Path) -> None:
+    """Raises SourceError for a file that lies elsewhere: a link has led there."""
+    own = Path(os.path.realpath(home))
+    for file in files:
+        place = Path(os.path.realpath(file.path))
+        if not place.is_relative_to(own):
+            raise SourceError(
+                f"{file.path} is a link, or lies behind one, that leads out of {home}",
+                code="path_escapes",
+                hint="`follow_symlinks: true` in source.config follows it; so does a path of its own",
+            )
 
 
 def _each_once(found: list[Path]) -> list[Path]:
@@ -153,7 +184,7 @@ def _files_in(folder: Path, given: FileFormat | None, *, is_deep: bool) -> tuple
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}", code="file_unreadable") from error
     plain = [path for path in names if path.is_file() and not path.name.startswith(".")]
-    suitable = [path for path in plain if is_data_file(path, given)]
+    suitable = _each_once([path for path in plain if is_data_file(path, given)])
     if suitable:
         return tuple(stamp(path) for path in suitable)
     there = ", ".join(path.name for path in plain[:3]) + (", ..." if len(plain) > 3 else "")

@@ -179,7 +179,7 @@ class FilesSource:
         elif "://" in part:
             found = find_remote(part, self._spec.format, self._spec.storage, self._spool)
         else:
-            return find_files(part, self._spec.base_dir, self._spec.format)
+            return find_files(part, self._spec.base_dir, self._spec.format, follows_links=self._spec.follows_links)
         if len(found) == 1:
             self._given[found[0].path] = part
         return found
