@@ -5,31 +5,42 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from rapidbyte.bench.memory import PeakMemory
 from rapidbyte.errors import CheckError
 from rapidbyte.values import frozen
 
 ONE_PIPE = "psql | psql, 1 pipe"
-"""The name of the floor."""
+"""The name of the floor of what comes from a table."""
+
+BACKSLASH_COPY = r"psql \copy"
+"""The name of the floor of what comes from a CSV file."""
+
+FLOORS = (ONE_PIPE, BACKSLASH_COPY)
+"""Of a report at most one takes part."""
+
+Role = Literal["floor", "ours", "peer", "empty"]
+"""`empty` is ours with no rows to load: what a run costs before and after its work."""
 
 
 @frozen
 class Contender:
-    """One way of copying the table: processes that run side by side, each a pipe of commands."""
+    """One way of loading the table: processes that run side by side, each a pipe of commands."""
 
     name: str
+    role: Role
     pipes: tuple[tuple[tuple[str, ...], ...], ...]
     environments: tuple[Mapping[str, str], ...]
     """One for each command of a pipe, in order; added to the environment of this process."""
     workers: int
     makes_table: bool
     """True where it creates the target itself; else an empty one must stand there."""
+    target: str
+    """Name of the table that it loads, within the bench's schema."""
 
 
 @frozen
@@ -40,47 +51,9 @@ class Measurement:
     wall_s: float
     cpu_s: float
     peak_rss_mb: float
-    """Of the largest single process."""
+    """Of all its processes together, descendants included."""
     result: dict[str, Any] | None
     """rapidbyte's own result; None for the others."""
-
-
-def rapidbyte(pipeline: Path, *, source: Mapping[str, str], destination: Mapping[str, str], workers: int) -> Contender:
-    """`rapidbyte run` in a process of its own, as a shell script would start it."""
-    command = (sys.executable, "-m", "rapidbyte", "run", str(pipeline), "--workers", str(workers), "--output", "json")
-    return Contender(
-        name=f"rapidbyte, {workers} worker{'s' if workers > 1 else ''}",
-        pipes=((command,),),
-        environments=({**source, **destination},),
-        workers=workers,
-        makes_table=True,
-    )
-
-
-def psql_pipes(
-    psql: str,
-    *,
-    selects: Sequence[str],
-    target: str,
-    source: Mapping[str, str],
-    destination: Mapping[str, str],
-) -> Contender:
-    """The floor: `psql COPY TO STDOUT | psql COPY FROM STDIN`, binary, one pipe for each of `selects`."""
-    quiet = (psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c")
-    pipes = tuple(
-        (
-            (*quiet, f"COPY ({select}) TO STDOUT (FORMAT binary)"),
-            (*quiet, f"COPY {target} FROM STDIN (FORMAT binary)"),
-        )
-        for select in selects
-    )
-    return Contender(
-        name=f"psql | psql, {len(pipes)} pipe{'s' if len(pipes) > 1 else ''}",
-        pipes=pipes,
-        environments=(source, destination),
-        workers=len(pipes),
-        makes_table=False,
-    )
 
 
 def measure(contender: Contender) -> Measurement:
@@ -88,8 +61,9 @@ def measure(contender: Contender) -> Measurement:
     started = time.monotonic()
     with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as output:
         running = [process for pipe in contender.pipes for process in _start(contender, pipe, output, complaints)]
-        usages = [os.wait4(process.pid, 0) for process in running]
-        wall = time.monotonic() - started
+        with PeakMemory([process.pid for process in running]) as memory:
+            usages = [os.wait4(process.pid, 0) for process in running]
+            wall = time.monotonic() - started
         for process, (_, status, _) in zip(running, usages, strict=True):
             process.returncode = os.waitstatus_to_exitcode(status)
         complaints.seek(0)
@@ -102,8 +76,8 @@ def measure(contender: Contender) -> Measurement:
         contender=contender.name,
         wall_s=wall,
         cpu_s=sum(usage.ru_utime + usage.ru_stime for _, _, usage in usages),
-        peak_rss_mb=max(usage.ru_maxrss for _, _, usage in usages) / 1024,
-        result=json.loads(document) if contender.makes_table else None,
+        peak_rss_mb=memory.peak_mb,
+        result=json.loads(document) if contender.role in ("ours", "empty") else None,
     )
 
 

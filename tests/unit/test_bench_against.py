@@ -1,0 +1,69 @@
+"""A report beside an earlier one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rapidbyte.bench.against import changes, check_comparable, circumstances, read_baseline, verdict
+from rapidbyte.bench.contest import ONE_PIPE
+from rapidbyte.bench.document import to_document
+from rapidbyte.errors import ConfigError
+from tests.kit.bench_reports import report
+
+OURS = "rapidbyte, 2 workers"
+
+
+def test_ratios_to_the_floor_are_compared_where_both_have_one() -> None:
+    """A machine that is twice as slow by now is no regression; the floor itself is compared in seconds."""
+    before = to_document(report({ONE_PIPE: (1.0, 1.0, 1.0), OURS: (2.0, 2.1, 2.2)}))
+    now = report({ONE_PIPE: (2.0, 2.0, 2.0), OURS: (4.0, 4.2, 4.4)})
+    floor, ours = changes(now, before)
+    assert (floor.ratio, floor.verdict) == (2.0, "slower")
+    assert (ours.before_s, ours.now_s, ours.ratio, ours.verdict) == (2.1, 4.2, 1.0, "within noise")
+
+
+def test_without_a_floor_seconds_are_compared() -> None:
+    """And contenders that are in one report alone are left out."""
+    before = to_document(report({OURS: (4.0, 4.0), "rapidbyte, 4 workers": (1.0, 1.0)}))
+    found = changes(report({OURS: (2.0, 3.0), "rapidbyte, 1 worker": (9.0, 9.0)}), before)
+    assert [(each.contender, each.ratio, each.least, each.most, each.verdict) for each in found] == [
+        (OURS, 0.625, 0.5, 0.75, "faster")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "least", "most", "expected"),
+    [
+        (1.5, 1.2, 1.9, "slower"),
+        (1.5, 0.9, 1.9, "within noise"),
+        (1.02, 1.01, 1.03, "within noise"),
+        (0.5, 0.4, 0.9, "faster"),
+        (0.5, 0.4, 1.1, "within noise"),
+        (0.98, 0.97, 0.99, "within noise"),
+    ],
+)
+def test_a_change_counts_where_no_iteration_of_one_passes_for_the_other(
+    ratio: float, least: float, most: float, expected: str
+) -> None:
+    """And from three in a hundred."""
+    assert verdict(ratio, least, most) == expected
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1, "lines": [], "mode": "copy"}'])
+def test_a_file_that_is_no_report_is_refused(text: str) -> None:
+    """Those of version 1, too."""
+    with pytest.raises(ConfigError, match="is no report"):
+        read_baseline(text, "old.json")
+
+
+def test_reports_of_other_work_are_not_compared() -> None:
+    """Mode, profile and rows must be the same; server and cores are told."""
+    found = report({OURS: (2.0,)}, cores=4)
+    baseline = read_baseline(json.dumps(to_document(report({OURS: (2.0,)}))), "old.json")
+    check_comparable(baseline, mode="copy", profile="small", rows=1_000_000)
+    for mode, profile, rows in (("files", "small", 1_000_000), ("copy", "large", 1_000_000), ("copy", "small", 2)):
+        with pytest.raises(ConfigError, match="the earlier report is of mode copy, profile small, 1000000 rows"):
+            check_comparable(baseline, mode=mode, profile=profile, rows=rows)
+    assert circumstances(found, baseline) == ("the earlier report was made with cores 2, this one with 4",)
