@@ -320,7 +320,7 @@ def _is_the_same(value: Any, text: str) -> bool:
     """A double that, printed with as many digits as the text has, is the text again: R writes 17 where 16 would do."""
     if not isinstance(value, float):
         return Decimal(value) == Decimal(text)
-    digits = len(Decimal(text).as_tuple().digits)
+    digits = len("".join(map(str, Decimal(text).as_tuple().digits)).rstrip("0")) or 1  # zeros at the end tell nothing
     return digits <= 17 and Decimal(f"{value:.{digits - 1}e}") == Decimal(text)
 
 
