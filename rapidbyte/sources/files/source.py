@@ -28,6 +28,7 @@ from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.spool import NAME as INPUT_NAME
 from rapidbyte.sources.files.spool import STANDARD_INPUT, Spool
 from rapidbyte.sources.files.text import never
+from rapidbyte.sources.local.pool import choose_pool
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
 from rapidbyte.spec import FilePath, FilesSourceSpec, StreamSpec, paths_of
 from rapidbyte.transforms.printing import listed, printed
@@ -50,6 +51,7 @@ class FilesSource:
         stop: Stop = never,
         queries: LocalSource | None = None,
     ) -> None:
+        choose_pool()
         self._spec = spec
         self._stop = stop
         self._max_row_bytes = max(BLOCK_BYTES, max_memory_bytes // 16)

@@ -11,6 +11,7 @@ from rapidbyte.model import ServerFacts
 from rapidbyte.partition import Partition, Whole, key_ranges
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import ReadPartition, Stop
+from rapidbyte.sources.local.pool import choose_pool
 from rapidbyte.sources.local.tables import Database, Found
 from rapidbyte.spec import StreamSpec
 from rapidbyte.transforms.printing import listed, printed
@@ -20,6 +21,7 @@ class LocalSource:
     """`ports.Source` over SQLite or DuckDB. Used by one thread; the readers it hands out, by many."""
 
     def __init__(self, database: Database, stop: Stop) -> None:
+        choose_pool()
         self._database = database
         self._stop = stop
         self._found: dict[str, Found] = {}
