@@ -139,6 +139,8 @@ class ServerFacts:
     """What max_connections, the database's and the role's own limit leave, at the time of asking."""
     connections_limit: str = ""
     """Which of them it is, where it is not max_connections: `connection limit of role loader`."""
+    is_plain: bool = False
+    """The connection that asked is known to be without encryption."""
 
     @property
     def fingerprint(self) -> str | None:

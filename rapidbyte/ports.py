@@ -56,6 +56,10 @@ class Block:
     """Rows that were set aside before this block; they are not in it."""
     transform_s: float = 0.0
     """Seconds that the thread which takes this block has spent on transforming it."""
+    is_framed: bool = False
+    """The bytes are messages of PostgreSQL's protocol, heads included; `size` does not count these."""
+    missing_bytes: int = 0
+    """Of the last message, which is larger than a block: they come with the next one."""
 
 
 class BlockStream(Protocol):

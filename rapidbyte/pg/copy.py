@@ -25,10 +25,11 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from rapidbyte.errors import CancelledError
+from rapidbyte.errors import CancelledError, InternalError
 from rapidbyte.pg.failure import stopped
 from rapidbyte.pg.large_rows import LARGE_ROW_BYTES, RowShare
-from rapidbyte.pg.session import PgConnection
+from rapidbyte.pg.messages import Stripper
+from rapidbyte.pg.session import PgConnection, is_plain
 
 TICK_SECONDS = 0.2
 """How often a wait looks whether it is to stop."""
@@ -43,13 +44,16 @@ FULL_SOCKET_BYTES = 64 * 1024
 Stop = Callable[[], bool]
 
 
-class _Socket:
-    """Waits for the connection's socket, and knows how long it waited."""
+class CopySocket:
+    """The connection's socket: waits for it, and knows how long it waited; entered, it also reads and writes.
 
-    __slots__ = ("_connection", "_poll", "_registered", "blocked_s", "doing", "stop")
+    What is read and written past libpq is for whoever knows what libpq would have made of it.
+    """
+
+    __slots__ = ("_duplicate", "_poll", "_registered", "blocked_s", "doing", "stop")
 
     def __init__(self, connection: PgConnection, stop: Stop, doing: str) -> None:
-        self._connection = connection
+        self._duplicate: socket.socket | None = None
         self._poll = select.poll()
         self._registered = connection.pgconn.socket
         self.blocked_s = 0.0
@@ -76,13 +80,68 @@ class _Socket:
         (count,) = struct.unpack("i", ioctl(self._registered, termios.FIONREAD, bytes(4)))
         return count
 
-    def peek(self) -> bytes:
-        """The first byte that waits on the socket; it stays there. Empty where the peer has closed it."""
-        with socket.socket(fileno=os.dup(self._registered)) as duplicate:
-            return duplicate.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    def nap(self, seconds: float) -> None:
+        """Lets more arrive."""
+        time.sleep(seconds)
+        self.blocked_s += seconds
+
+    def is_closed(self) -> bool:
+        """True when the peer sends nothing any more."""
+        self._poll.register(self._registered, getattr(select, "POLLRDHUP", 0))
+        return bool(self._poll.poll(0))
+
+    def __enter__(self) -> Self:
+        self._duplicate = socket.socket(fileno=os.dup(self._registered))
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._duplicate is not None:
+            self._duplicate.close()
+            self._duplicate = None
+
+    @property
+    def _entered(self) -> socket.socket:
+        if self._duplicate is None:
+            raise InternalError("the socket was not entered", code="socket_not_entered")
+        return self._duplicate
+
+    def peek_into(self, room: memoryview) -> int | None:
+        """Copies what waits on the socket, as far as there is room; it stays there.
+
+        None where nothing has arrived, 0 where nothing will: the peer has gone, and libpq knows why.
+        """
+        try:
+            return self._entered.recv_into(room, 0, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return 0
+
+    def take_into(self, room: memoryview) -> None:
+        """Takes as much off the socket as there is room. Raises psycopg.OperationalError where it ends before."""
+        while room:
+            try:
+                taken = self._entered.recv_into(room, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self.wait(select.POLLIN)
+                continue
+            except OSError as error:
+                raise psycopg.OperationalError(f"the connection was lost: {error}") from error
+            if not taken:
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+            room = room[taken:]
+
+    def send(self, data: memoryview) -> int | None:
+        """Sends what the kernel takes now; how much. None where the connection is lost, and libpq knows why."""
+        try:
+            return self._entered.send(data, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return None
 
 
-def _fetch_result(connection: PgConnection, wire: _Socket) -> PGresult | None:
+def _fetch_result(connection: PgConnection, wire: CopySocket) -> PGresult | None:
     """The next result of the statement under way; None after the last."""
     pgconn = connection.pgconn
     while pgconn.flush():
@@ -98,20 +157,28 @@ def _fail(connection: PgConnection, result: PGresult) -> psycopg.Error:
     return error_from_result(result, encoding=connection.info.encoding)
 
 
-def _begin_copy(connection: PgConnection, statement: sql.Composed, wire: _Socket, expected: ExecStatus) -> None:
-    query = statement.as_bytes(connection)
+def send_query(connection: PgConnection, statement: sql.Composed, wire: CopySocket) -> None:
+    """Sends a statement; returns when the kernel has it.
+
+    It may hold a user's SQL: this protocol runs one statement and no more. (Not for COPY IN: there libpq would wait for
+    ever after an error of the server, for the Sync that nobody has sent.)
+    """
+    connection.pgconn.send_query_params(statement.as_bytes(connection), None)
+    while connection.pgconn.flush():
+        wire.wait(select.POLLOUT)
+
+
+def _begin_copy(connection: PgConnection, statement: sql.Composed, wire: CopySocket, expected: ExecStatus) -> None:
     if expected == ExecStatus.COPY_OUT:
-        # May hold a user's SQL: this protocol runs one statement and no more. (Not for COPY IN: there libpq would
-        # wait for ever after an error of the server, for the Sync that nobody has sent.)
-        connection.pgconn.send_query_params(query, None)
+        send_query(connection, statement, wire)
     else:
-        connection.pgconn.send_query(query)
+        connection.pgconn.send_query(statement.as_bytes(connection))
     result = _fetch_result(connection, wire)
     if result is None or result.status != expected:
         raise _fail(connection, result) if result is not None else psycopg.OperationalError("no answer to COPY")
 
 
-def _end_copy(connection: PgConnection, wire: _Socket) -> int:
+def end_copy(connection: PgConnection, wire: CopySocket) -> int:
     """Rows of the command's tag. Reads all results, raises the first error."""
     rows, failure = 0, None
     while (result := _fetch_result(connection, wire)) is not None:
@@ -146,7 +213,7 @@ class CopyOut:
         self._connection = connection
         self._statement = statement
         self._block_bytes = block_bytes
-        self._socket = _Socket(connection, stop, doing)
+        self._socket = CopySocket(connection, stop, doing)
         self._share = share
         self._cuts_rows = cuts_rows
         self._rows: int | None = None
@@ -202,7 +269,7 @@ class CopyOut:
             raise stopped(self._socket.doing)
         if messages:
             yield bytes(block), messages
-        self._rows = _end_copy(self._connection, self._socket)
+        self._rows = end_copy(self._connection, self._socket)
 
     def _await_row(self) -> tuple[int, memoryview]:
         """The message that is under way, or the end. Room is asked for before more of a large one is taken."""
@@ -240,8 +307,12 @@ class CopyIn:
     def __init__(self, connection: PgConnection, statement: sql.Composed, *, stop: Stop, doing: str) -> None:
         self._connection = connection
         self._statement = statement
-        self._socket = _Socket(connection, stop, doing)
+        self._socket = CopySocket(connection, stop, doing)
         self._answered = False
+        self._is_plain = is_plain(connection)
+        self._stripper = Stripper()
+        self._is_cut = False
+        """What was sent last ends in the middle of a message."""
 
     @property
     def blocked_s(self) -> float:
@@ -250,12 +321,17 @@ class CopyIn:
 
     def __enter__(self) -> Self:
         _begin_copy(self._connection, self._statement, self._socket, ExecStatus.COPY_IN)
+        self._socket.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._socket.__exit__(kind, error, trace)
         if kind is None or self._connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return
+        if self._is_cut:
+            self._connection.close()  # the server would take whatever follows for the rest of a row
             return
         with suppress(psycopg.Error, CancelledError):  # the exception that is under way is the one to be told
             self._abort()
@@ -281,6 +357,29 @@ class CopyIn:
         if wire.has_input():
             self._take_answer()
 
+    def forward(self, data: bytes, *, missing_bytes: int) -> None:
+        """Hands messages over as another server sent them, past libpq where the connection is plain.
+
+        `missing_bytes` of the last one come with the next call.
+        """
+        if not self._is_plain:
+            self.write(self._stripper.strip(data))
+            return
+        wire, left = self._socket, memoryview(data)
+        self._is_cut = True
+        while left:
+            sent = wire.send(left)
+            if sent is None:
+                self._connection.pgconn.consume_input()
+                self.finish()
+            elif sent:
+                left = left[sent:]
+            elif wire.wait(select.POLLIN | select.POLLOUT) & select.POLLIN:
+                self._take_answer()
+        self._is_cut = missing_bytes > 0
+        if wire.has_input():
+            self._take_answer()
+
     def _take_answer(self) -> None:
         """Takes what the server says in mid-COPY off the socket: notices, or the error that has ended the COPY.
 
@@ -288,15 +387,20 @@ class CopyIn:
         first answer is looked at before libpq has it: an ErrorResponse begins with an E. Not under TLS.
         """
         pgconn = self._connection.pgconn
-        if not self._answered and not pgconn.ssl_in_use and self._socket.peek() == b"E":
+        if not self._answered and not pgconn.ssl_in_use and self._first_byte() == b"E":
             self.finish()
         self._answered = True
         pgconn.consume_input()
 
+    def _first_byte(self) -> bytes:
+        first = bytearray(1)
+        found = self._socket.peek_into(memoryview(first))
+        return bytes(first[:found]) if found else b""
+
     def finish(self) -> int:
         """Ends the COPY; returns the server's row count. Raises the server's error."""
         self._connection.pgconn.put_copy_end()
-        return _end_copy(self._connection, self._socket)
+        return end_copy(self._connection, self._socket)
 
     def _abort(self) -> None:
         """Ends the COPY as failed; returns when the server has let go of the rows."""

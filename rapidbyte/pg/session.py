@@ -5,6 +5,8 @@ A connection is used by one thread, closed by who opened it, and never crosses a
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import LiteralString
@@ -147,6 +149,17 @@ FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s AND r.rolconnlimit >= 0 AN
 """
 
 
+def is_plain(connection: PgConnection) -> bool:
+    """Whether the socket carries PostgreSQL's protocol as it is: neither TLS nor, as far as can be known, GSS."""
+    pgconn = connection.pgconn
+    with socket.socket(fileno=os.dup(pgconn.socket)) as wire:
+        if wire.family == socket.AF_UNIX:
+            return True
+    return not pgconn.ssl_in_use and any(
+        option.keyword == b"gssencmode" and option.val == b"disable" for option in pgconn.info
+    )
+
+
 def server_facts(connection: PgConnection, *, role: str | None = None) -> ServerFacts:
     """The server's own word: version, encoding, identity, connections left.
 
@@ -187,4 +200,5 @@ def server_facts(connection: PgConnection, *, role: str | None = None) -> Server
         identity=f"{system}/{database}",
         connections_left=max(0, left),
         connections_limit=limit,
+        is_plain=is_plain(connection),
     )

@@ -126,11 +126,17 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
         sent.begun(block)
         if checks is not None and not isinstance(block.data, bytes):
             checks.require(block.data)
-        data = _encoded(encoder, target, block, sent)
-        sent.encoded(block, data)
-        laps.lap("encode")
-        copy.write(data)
-        size += len(data)
+        data = b""
+        if block.is_framed and isinstance(block.data, bytes):
+            laps.lap("encode")
+            copy.forward(block.data, missing_bytes=block.missing_bytes)
+            size += block.size
+        else:
+            data = _encoded(encoder, target, block, sent)
+            sent.encoded(block, data)
+            laps.lap("encode")
+            copy.write(data)
+            size += len(data)
         if block is first:
             failpoint("w.copy_mid")
         laps.lap("write")

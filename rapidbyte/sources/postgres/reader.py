@@ -17,7 +17,8 @@ from rapidbyte.model import Wire, session_name
 from rapidbyte.partition import Partition
 from rapidbyte.pg.copy import CopyOut
 from rapidbyte.pg.large_rows import RowBudget
-from rapidbyte.pg.session import SESSION, PgConnection, begin, connect, translated
+from rapidbyte.pg.message_reader import MessagesOut
+from rapidbyte.pg.session import SESSION, PgConnection, begin, connect, is_plain, translated
 from rapidbyte.ports import Block, Stop
 from rapidbyte.sources.postgres.select import StreamRead, lock_statements, select
 from rapidbyte.spec import Connection
@@ -74,6 +75,8 @@ class ReadTask:
     max_row_bytes: int
     whole_rows: bool
     """No row may be handed on in pieces: somebody looks at rows between here and the destination."""
+    forwards: bool = False
+    """The writer takes messages as they are, and its connection is plain."""
 
     @property
     def row_copies(self) -> int:
@@ -136,7 +139,7 @@ def _keep_none() -> ReaderSessions:
 class PartitionBlocks:
     """The blocks of one partition, in order; afterwards `row_count` is the server's own count of its rows."""
 
-    def __init__(self, copy: CopyOut, *, binary: bool, doing: str) -> None:
+    def __init__(self, copy: CopyOut | MessagesOut, *, binary: bool, doing: str) -> None:
         self._copy = copy
         self._binary = binary
         self._doing = doing
@@ -170,15 +173,27 @@ class PartitionBlocks:
         spare = 1 if self._binary else 0
         with translated("source", self._doing):
             started = time.monotonic()
-            for data, messages in self._copy:
+            for block in self._copied(spare):
                 self._seconds += time.monotonic() - started
-                rows = max(0, messages - spare)
-                spare -= messages - rows
-                self._rows += rows
-                yield Block(data=data, rows=rows, size=len(data))
-                del data  # a large row is in memory as often as someone holds on to it
+                self._rows += block.rows
+                yield block
+                del block  # a large row is in memory as often as someone holds on to it
                 started = time.monotonic()
             self._seconds += time.monotonic() - started
+
+    def _copied(self, spare: int) -> Iterator[Block]:
+        if isinstance(self._copy, CopyOut):
+            for data, messages in self._copy:
+                rows = max(0, messages - spare)
+                spare -= messages - rows
+                yield Block(data=data, rows=rows, size=len(data))
+                del data
+            return
+        for frames in self._copy:
+            rows = max(0, frames.rows - spare)
+            spare -= frames.rows - rows
+            missing = frames.missing_bytes
+            yield Block(data=frames.data, rows=rows, size=frames.size, is_framed=True, missing_bytes=missing)
 
 
 @contextmanager
@@ -200,15 +215,19 @@ def read_partition(
         statement = sql.SQL("COPY ({}) TO STDOUT ({})").format(
             select(task.read, partition.range), _COPY_OPTIONS[task.wire]
         )
-        copy = CopyOut(
-            connection,
-            statement,
-            block_bytes=task.block_bytes,
-            stop=stop,
-            doing=doing,
-            share=share,
-            cuts_rows=not task.whole_rows,
-        )
+        copy: CopyOut | MessagesOut
+        if task.forwards and is_plain(connection):
+            copy = MessagesOut(connection, statement, block_bytes=task.block_bytes, stop=stop, doing=doing)
+        else:
+            copy = CopyOut(
+                connection,
+                statement,
+                block_bytes=task.block_bytes,
+                stop=stop,
+                doing=doing,
+                share=share,
+                cuts_rows=not task.whole_rows,
+            )
         blocks = PartitionBlocks(copy, binary=task.wire == "binary-relay", doing=doing)
         yield blocks
         finished = blocks.finished

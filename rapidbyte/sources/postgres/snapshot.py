@@ -259,11 +259,13 @@ class PostgresSnapshot:
 
     def reader(self, stream: StreamPlan, plan: RunPlan) -> ReadPartition:
         """The function that reads one of the stream's partitions, in this snapshot, from any thread."""
-        return functools.partial(read_partition, self._task(stream, plan.flush), self._sessions)
+        task = self._task(stream, plan.flush, to_plain=plan.destination.is_plain)
+        return functools.partial(read_partition, task, self._sessions)
 
-    def _task(self, stream: StreamPlan, flush: FlushSettings) -> ReadTask:
+    def _task(self, stream: StreamPlan, flush: FlushSettings, *, to_plain: bool = False) -> ReadTask:
         read = self._reads[stream.name]
         locked = sum(max(1, len(self._leaves.get(each, ()))) for each in self._reads)
+        whole_rows = stream.wire not in ("binary-relay", "text-relay") or stream.rejects.sets_aside
         return ReadTask(
             connection=self._connection,
             pipeline=self._pipeline,
@@ -275,7 +277,8 @@ class PostgresSnapshot:
             block_bytes=flush.block_bytes,
             large_rows_bytes=flush.large_rows_bytes,
             max_row_bytes=flush.max_row_bytes,
-            whole_rows=stream.wire not in ("binary-relay", "text-relay") or stream.rejects.sets_aside,
+            whole_rows=whole_rows,
+            forwards=to_plain and not whole_rows,
         )
 
     def still_has(self, stream: StreamPlan, partitions: tuple[Partition, ...]) -> bool:  # noqa: ARG002
