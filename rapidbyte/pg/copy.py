@@ -195,7 +195,7 @@ class CopyOut:
     """The blocks of one `COPY ... TO STDOUT`, in order, each of about `block_bytes`.
 
     Iterate once; afterwards `row_count` is the server's own count. On a failure of the server psycopg.Error is
-    raised: a failure is never an end. The transaction stays open. Room for large rows comes from `share`; with
+    raised: a failure is never an end. The transaction stays open. Room for large rows comes from `share`, where there is one; with
     `cuts_rows` such a row is handed on in pieces, which takes one copy less of it.
     """
 
@@ -207,7 +207,7 @@ class CopyOut:
         block_bytes: int,
         stop: Stop,
         doing: str,
-        share: RowShare,
+        share: RowShare | None = None,
         cuts_rows: bool = False,
     ) -> None:
         self._connection = connection
@@ -280,11 +280,13 @@ class CopyOut:
             # libpq reads on while a server nearby fills the socket again: it may be much more than is there now.
             more = taken and arrived >= FULL_SOCKET_BYTES
             taken += arrived
-            self._share.reserve(max(taken, LARGE_ROW_BYTES + 1) if more else taken)
+            if self._share is not None:
+                self._share.reserve(max(taken, LARGE_ROW_BYTES + 1) if more else taken)
             pgconn.consume_input()
             length, data = pgconn.get_copy_data(1)
             if length:
-                self._share.note(length)
+                if self._share is not None:
+                    self._share.note(length)
                 return length, data
 
     def _pieces(self, row: memoryview) -> Iterator[tuple[bytes, int]]:

@@ -19,6 +19,7 @@ from rapidbyte.cursor import plan_cursor
 from rapidbyte.errors import CancelledError, ConfigError, RapidbyteError
 from rapidbyte.model import QualifiedName, Secret, Wire
 from rapidbyte.partition import Partition
+from rapidbyte.pg.messages import Stripper
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape, make_plan
 from rapidbyte.ports import Block, Snapshot, Source
 from rapidbyte.sources.files import FilesSource
@@ -41,11 +42,18 @@ class Case:
     wire: Wire
     ids: Callable[[Block], list[int]]
     missing: StreamSpec
+    forwards: bool = False
 
 
 def text_ids(block: Block) -> list[int]:
     assert isinstance(block.data, bytes)
     return [int(line.split(b"\t")[0]) for line in block.data.splitlines()]
+
+
+def message_ids(block: Block) -> list[int]:
+    assert isinstance(block.data, bytes)
+    assert block.is_framed
+    return text_ids(replace(block, data=Stripper().strip(block.data)))
 
 
 def arrow_ids(block: Block) -> list[int]:
@@ -66,6 +74,12 @@ def postgres_case(source_db: str, connect: Callable[..., psycopg.Connection]) ->
         ids=text_ids,
         missing=StreamSpec(name="nowhere"),
     )
+
+
+@pytest.fixture
+def forwarding_case(postgres_case: Case) -> Case:
+    """The same table, as the messages it comes in."""
+    return replace(postgres_case, ids=message_ids, forwards=True)
 
 
 def files_case(folder: Path, pattern: str) -> Case:
@@ -138,7 +152,7 @@ def local_case(source: LocalSource) -> Case:
     )
 
 
-@pytest.fixture(params=["postgres", "increment", "csv", "parquet", "ndjson", "sqlite", "duckdb"])
+@pytest.fixture(params=["postgres", "forwarding", "increment", "csv", "parquet", "ndjson", "sqlite", "duckdb"])
 def case(request: pytest.FixtureRequest) -> Case:
     return request.getfixturevalue(f"{request.param}_case")
 
@@ -166,7 +180,7 @@ def plan_of(case: Case, shape: StreamShape) -> tuple[StreamPlan, RunPlan]:
         resources=Resources(checkpoint_interval_bytes=100_000),
         options=RunOptions(workers=2),
         source=case.source.facts(),
-        destination=FACTS,
+        destination=replace(FACTS, is_plain=case.forwards),
         cores=2,
     )
     return stream, plan
@@ -219,7 +233,8 @@ def test_blocks_tell_their_size_and_rows(case: Case) -> None:
         with snapshot.reader(stream, plan)(partition, lambda: False, 0) as blocks:
             rows = 0
             for block in blocks:
-                size = len(block.data) if isinstance(block.data, bytes) else block.data.nbytes
+                data = Stripper().strip(block.data) if block.is_framed else block.data  # type: ignore[arg-type]
+                size = len(data) if isinstance(data, bytes) else data.nbytes
                 assert block.size == size
                 assert block.size <= plan.flush.max_inflight_bytes
                 rows += block.rows

@@ -64,7 +64,7 @@ def run_plan(dsn: str, streams: tuple[StreamPlan, ...], block_bytes: int = 1024)
         resources=Resources(parallelism=2),
         options=RunOptions(),
         source=facts,
-        destination=facts,
+        destination=replace(facts, is_plain=False),  # blocks of rows, which tests look at
         cores=2,
     )
     return replace(plan, flush=replace(plan.flush, block_bytes=block_bytes))
