@@ -195,8 +195,8 @@ class CopyOut:
     """The blocks of one `COPY ... TO STDOUT`, in order, each of about `block_bytes`.
 
     Iterate once; afterwards `row_count` is the server's own count. On a failure of the server psycopg.Error is
-    raised: a failure is never an end. The transaction stays open. Room for large rows comes from `share`, where there is one; with
-    `cuts_rows` such a row is handed on in pieces, which takes one copy less of it.
+    raised: a failure is never an end. The transaction stays open. Room for large rows comes from `share`, where there
+    is one; with `cuts_rows` such a row is handed on in pieces, which takes one copy less of it.
     """
 
     def __init__(
