@@ -19,7 +19,7 @@ from rapidbyte.model import (
     WriteMode,
 )
 from rapidbyte.rejects import RejectPolicy
-from rapidbyte.spec import Resources, RunOptions, StreamSpec
+from rapidbyte.spec import Hooks, Resources, RunOptions, StreamSpec
 from rapidbyte.values import field, frozen
 
 ConversionKind = Literal["identical", "exact", "checked", "lossy"]
@@ -57,6 +57,8 @@ class StreamShape:
     """The columns' types that are not built in; `oid` is the one of `Column.type`."""
     cursor: CursorColumn | None = None
     """What `cursor_field` names."""
+    files: tuple[tuple[str, str], ...] = ()
+    """(path, fingerprint) of each, as the ledger has them; empty for what is no files."""
     transforms: tuple[str, ...] = ()
     """What happens to the rows before they are written, a phrase for each transform; `columns` are those after it."""
     warnings: tuple[str, ...] = ()
@@ -103,6 +105,8 @@ class StreamPlan:
     """Every DDL statement, in order, as SQL text; `{load}` stands for the load id."""
     cursor: CursorPlan | None = None
     """How it is read; None for a stream that is read as a whole."""
+    new_files: int | None = None
+    """Of an increment of files: those that the ledger does not know as they are now; None elsewhere."""
     schema_changes: tuple[SchemaChange, ...] = ()
     lossy_columns: tuple[str, ...] = ()
     rejects: RejectPolicy = field(default_factory=RejectPolicy)
@@ -140,6 +144,8 @@ class RunPlan:
     destination: ServerFacts
     same_database: bool
     warnings: tuple[str, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
+    """Statements that are run when it publishes."""
     run_id: str | None = None
     """Of the run that carries it out; None for a plan that is only shown."""
 
@@ -356,6 +362,7 @@ def make_plan(
     source: ServerFacts | None,
     destination: ServerFacts,
     cores: int,
+    hooks: Hooks | None = None,
 ) -> RunPlan:
     """The whole run's plan from its streams' plans. Pure. Raises ConfigError for what cannot go together."""
     same_database = is_same_database(source, destination)
@@ -377,6 +384,7 @@ def make_plan(
         destination=destination,
         same_database=same_database,
         warnings=(*fewer, *_version_warnings(destination)),
+        hooks=hooks or Hooks(),
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from rapidbyte.cli.options import (
+    DEFAULT_PIPELINE,
+    DefaultPipelineArgument,
     EnvFileOption,
     OutputOption,
-    PipelineArgument,
     ResultFormat,
     SetOption,
     ShowRowValuesOption,
@@ -39,7 +41,7 @@ def looking(answer: Callable[[Question], int]) -> Callable[..., int]:
 
     def command(
         context: typer.Context,
-        pipeline: PipelineArgument,
+        pipeline: DefaultPipelineArgument = Path(DEFAULT_PIPELINE),
         stream: StreamOption = None,
         workers: WorkersOption = None,
         override: SetOption = None,

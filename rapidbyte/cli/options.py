@@ -22,6 +22,15 @@ class ResultFormat(StrEnum):
 
 
 PipelineArgument = Annotated[Path, typer.Argument(metavar="PIPELINE", help="The pipeline file (YAML).")]
+DEFAULT_PIPELINE = "pipeline.yaml"
+"""In the current folder, where no file is named."""
+
+DefaultPipelineArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="[PIPELINE]", help="The pipeline file (YAML), ./pipeline.yaml where none is named.", show_default=False
+    ),
+]
 StreamOption = Annotated[
     list[str] | None, typer.Option("--stream", metavar="NAME", help="Only this stream; may be repeated.")
 ]

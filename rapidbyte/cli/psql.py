@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def psql(
     pipeline: PipelineArgument,
     command: Annotated[
-        str | None, typer.Option("--command", "-c", metavar="SQL", help="Run this and exit, instead of asking.")
+        list[str] | None,
+        typer.Option("--command", "-c", metavar="SQL", help="Run this and exit, instead of asking; may be repeated."),
     ] = None,
     source: Annotated[bool, typer.Option("--source", help="The source's server, not the destination's.")] = False,
     override: SetOption = None,
@@ -44,7 +45,8 @@ def psql(
     arguments = ["-h", address.host, "-p", str(address.port), "-U", address.user, "-d", address.database]
     program: Path = embedded_bin_dir() / "psql"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's, which sets its own handler
-    return subprocess.run([program, *arguments, *(["-c", command] if command else [])], check=False).returncode  # noqa: S603
+    commands = [part for sql in command or [] for part in ("-c", sql)]
+    return subprocess.run([program, *arguments, *commands], check=False).returncode  # noqa: S603
 
 
 def _embedded(spec: PipelineSpec, *, source: bool) -> EmbeddedServer:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rapidbyte.cli.options import EnvFileOption, OutputOption, ResultFormat, SetOption
+from rapidbyte.cli.options import DEFAULT_PIPELINE, EnvFileOption, OutputOption, ResultFormat, SetOption
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
     from rapidbyte.spec import PipelineSpec
-
-DEFAULT_PIPELINE = "pipeline.yaml"
-"""In the current folder, where no file is named."""
 
 
 def runs(
@@ -50,7 +47,11 @@ def runs(
     with wiring.ledger(spec, named=pipeline) as ledger:
         found = ledger.runs(limit=number, all_pipelines=everything)
     text = wants_text(console, output)
-    console.require_print(runs_text(found) if text else document_text(runs_document(found)))
+    console.require_print(
+        runs_text(found, None if everything else pipeline or spec.pipeline)
+        if text
+        else document_text(runs_document(found))
+    )
     return 0
 
 

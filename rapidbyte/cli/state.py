@@ -44,7 +44,7 @@ def state(
     console: Console = context.obj
     spec = load_spec(pipeline, override, env_file)
     if action is StateAction.set:
-        set_value(spec, stream, value)
+        set_value(console, spec, stream, value)
     elif action is StateAction.reset:
         confirm_reset(console, spec, stream, yes=yes)
     with wiring.ledger(spec) as ledger:
@@ -57,7 +57,7 @@ def state(
     return 0
 
 
-def set_value(spec: PipelineSpec, stream: str | None, value: str | None) -> None:
+def set_value(console: Console, spec: PipelineSpec, stream: str | None, value: str | None) -> None:
     """Sets a stream's cursor, as the source reads the value. Raises RapidbyteError."""
     from rapidbyte import wiring
     from rapidbyte.errors import ConfigError
@@ -70,7 +70,12 @@ def set_value(spec: PipelineSpec, stream: str | None, value: str | None) -> None
         )
     cursor = wiring.cursor_at(spec, stream, value)
     with wiring.ledger(spec) as ledger:
-        ledger.set_cursor(stream, cursor)
+        backwards = ledger.set_cursor(stream, cursor)
+    if backwards:
+        console.warn(
+            f"the cursor of {stream} has moved backwards: the next increment loads rows again that are loaded already;"
+            " an upsert writes them once, an append has them twice"
+        )
 
 
 def confirm_reset(console: Console, spec: PipelineSpec, stream: str | None, *, yes: bool) -> None:

@@ -67,6 +67,7 @@ def look(spec: PipelineSpec, runtime: Runtime, only: LastRun | None = None) -> P
 
     def plan_of(members: Sequence[StreamPlan]) -> RunPlan:
         return make_plan(
+            hooks=spec.destination.hooks,
             pipeline=spec.pipeline,
             streams=tuple(members),
             resources=spec.resources,

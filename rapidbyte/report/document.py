@@ -16,6 +16,7 @@ from rapidbyte.metrics import CpuTimes, available_cores
 from rapidbyte.model import Column
 from rapidbyte.plan import CheckReport, RunPlan, SchemaChange, StreamPlan, StreamShape
 from rapidbyte.report.escape import masked
+from rapidbyte.report.overview import without_literals
 from rapidbyte.result import Phases, RunResult, ServerInfo, error_info
 
 
@@ -101,6 +102,10 @@ def plan_document(plan: RunPlan) -> dict[str, Any]:
         "block_bytes": plan.flush.block_bytes,
         "max_inflight_bytes": plan.flush.max_inflight_bytes,
         "streams": [_stream_plan(stream, plan.partition_bytes(stream)) for stream in plan.streams],
+        "hooks": {
+            "before_load": [without_literals(statement) for statement in plan.hooks.before_load],
+            "after_load": [without_literals(statement) for statement in plan.hooks.after_load],
+        },
         "warnings": list(plan.warnings),
     }
 
@@ -124,6 +129,10 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> dict[str, Any]:
         "partition_bytes": partition_bytes,
         "estimated_rows": shape.estimated_rows,
         "estimated_bytes": shape.estimated_bytes,
+        "files": len(shape.files) if shape.files else None,
+        "new_files": stream.new_files,
+        "on_data_error": stream.rejects.action,
+        "max_rejects": stream.rejects.limit if stream.rejects.sets_aside else None,
         "transforms": list(shape.transforms),
         "columns": [
             {

@@ -20,6 +20,20 @@ EXIT_MEANINGS: dict[int, str] = {
 }
 """Every exit code and its meaning. A code never changes its meaning."""
 
+EXIT_WORDS: dict[int, str] = {
+    0: "done",
+    2: "usage or configuration",
+    3: "source",
+    4: "destination",
+    5: "data",
+    6: "schema",
+    7: "cancelled",
+    8: "busy",
+    9: "a check failed",
+    70: "a defect of ours",
+}
+"""Each in a word."""
+
 _UNTOUCHED = "the destination was not touched"
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.report.escape import shown
-from rapidbyte.report.summary import UNKNOWN, count, seconds
+from rapidbyte.report.summary import UNKNOWN, count, counted, seconds
 
 if TYPE_CHECKING:
     from rapidbyte.cursor import StoredCursor
@@ -39,10 +39,11 @@ def run_document(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def runs_text(runs: Sequence[RunRecord]) -> str:
-    """One line a run, the newest first."""
+def runs_text(runs: Sequence[RunRecord], pipeline: str | None = None) -> str:
+    """One line a run, the newest first; `pipeline` is the one whose runs were asked for, None for all."""
     if not runs:
-        return "no run is recorded in this destination\n"
+        whose = "" if pipeline is None else f" of pipeline {shown(pipeline)}"
+        return f"no run{whose} is recorded in this destination\n"
     width = max(len(shown(run.pipeline)) for run in runs)
     return "".join(f"{_run_line(run, width)}\n" for run in runs)
 
@@ -53,9 +54,10 @@ def _run_line(run: RunRecord, width: int) -> str:
     code = UNKNOWN if run.exit_code is None else str(run.exit_code)
     line = (
         f"{shown(run.run_id)}  {shown(run.pipeline):<{width}}  {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  "
-        f"{seconds(lasted):>8}  {run.status:<9}  exit {code:>2}  {len(run.streams)} streams"
+        f"{seconds(lasted):>8}  {run.status:<9}  exit {code:>2}  {counted(len(run.streams), 'stream')}"
     )
-    return line + (f": {', '.join(bad)}" if bad else "")
+    gone = "; its process is gone: run it again" if run.status == "lost" and run.finished_at is None else ""
+    return line + (f": {', '.join(bad)}" if bad else "") + gone
 
 
 def state_document(state: PipelineState, stream: str | None = None) -> dict[str, Any]:
@@ -119,8 +121,8 @@ def state_text(state: PipelineState, stream: str | None = None) -> str:
         if stream in (None, load.stream):
             partitions, rows = state.receipts.get(load.load_id, (0, 0))
             lines.append(
-                f"  {shown(load.stream)}: load {load.load_id} is not finished: {count(rows)} rows in "
-                f"{count(partitions)} partitions, stage {shown(str(load.stage or UNKNOWN))}"
+                f"  {shown(load.stream)}: load {load.load_id} is not finished: {counted(rows, 'row')} in "
+                f"{counted(partitions, 'partition')}, stage {shown(str(load.stage or UNKNOWN))}"
             )
     if len(lines) == 1:
         lines.append("  the ledger has no cursor and no unfinished load of it")
@@ -129,7 +131,7 @@ def state_text(state: PipelineState, stream: str | None = None) -> str:
 
 def _up_to(cursor: StoredCursor) -> str:
     if cursor.files:
-        return f"loaded are {shown(cursor.value)}; the last by name is {shown(cursor.files[-1].path)}"
+        return f"{counted(len(cursor.files), 'file')} loaded; the last by name is {shown(cursor.files[-1].path)}"
     return f"loaded up to {shown(cursor.field)} = {shown(cursor.value)}"
 
 
@@ -141,6 +143,10 @@ def sweep_document(sweep: Sweep, pipeline: str, *, dry_run: bool) -> dict[str, A
         "dry_run": dry_run,
         "stages_dropped": [str(name) for name in sweep.dropped],
         "stages_kept": [str(name) for name in sweep.kept],
+        "resumable": [
+            {"stream": load.stream, "load_id": load.load_id, "partitions": load.partitions, "rows": load.rows}
+            for load in sweep.resumable
+        ],
         "receipts_deleted": sweep.receipts,
         "direct_loads": [
             {"stream": load.stream, "load_id": load.load_id, "rows": load.rows, "rows_removed": load.removed}
@@ -155,9 +161,14 @@ def sweep_text(sweep: Sweep, *, dry_run: bool) -> str:
     verb = "would be dropped" if dry_run else "dropped"
     lines = [f"{shown(str(name))}: {verb}" for name in sweep.dropped]
     lines += [f"{shown(str(name))}: kept, it could not be dropped now; run gc again" for name in sweep.kept]
+    lines += [
+        f"{shown(load.stream)}: the next run could go on with load {load.load_id}, which holds"
+        f" {counted(load.rows, 'row')} in {counted(load.partitions, 'partition')}; gc gives it up"
+        for load in sweep.resumable
+    ]
     lines += [_landed_line(load, dry_run=dry_run) for load in sweep.landed]
     if not dry_run and sweep.receipts:
-        lines.append(f"{count(sweep.receipts)} receipts of ended loads: deleted")
+        lines.append(f"{counted(sweep.receipts, 'receipt')} of ended loads: deleted")
     lines += [
         f"{shown(str(each.table))}: named as a stage, and the ledger knows of no such load; if it is of no use: "
         f"{shown(each.drop)}"
@@ -167,7 +178,7 @@ def sweep_text(sweep: Sweep, *, dry_run: bool) -> str:
 
 
 def _landed_line(load: Landed, *, dry_run: bool) -> str:
-    what = f"{shown(load.stream)}: {count(load.rows)} rows of the direct load {load.load_id}, which did not end,"
+    what = f"{shown(load.stream)}: {counted(load.rows, 'row')} of the direct load {load.load_id}, which did not end,"
     if load.removed is None:
         return f"{what} are in the target; " + ("--undo would remove them" if dry_run else "gc --undo removes them")
     left = load.rows - load.removed

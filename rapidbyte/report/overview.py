@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rapidbyte.report.escape import printable, shown
-from rapidbyte.report.summary import byte_size, count
+from rapidbyte.report.summary import byte_size, count, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rapidbyte.cursor import CursorPlan
     from rapidbyte.model import Column
     from rapidbyte.plan import CheckReport, RunPlan, SchemaChange, StreamPlan, StreamShape
-    from rapidbyte.spec import FilePath
+    from rapidbyte.spec import FilePath, Hooks
 
 _INDENT = "  "
 _PLAIN_YAML = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -31,6 +31,7 @@ def plan_text(plan: RunPlan) -> str:
         f"pipeline {shown(plan.pipeline)}: {source} -> PostgreSQL {shown(plan.destination.version)}",
         f"workers: {plan.workers} ({shown(plan.workers_reason)})",
         f"hand-over: {byte_size(flush.block_bytes)} blocks, {byte_size(flush.max_inflight_bytes)} a worker at most",
+        *_hooks(plan.hooks),
         *_warnings(plan.warnings),
     ]
     for stream in plan.streams:
@@ -45,9 +46,10 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> list[str]:
     split = f"{shown(shape.partitioning) or 'one partition'}, {byte_size(partition_bytes)} each at most"
     lines = [
         f"{shown(stream.name)} -> {shown(str(stream.target))} ({exists})",
-        f"{_INDENT}{shape.kind}{about}; {split}",
+        f"{_INDENT}{_kind(stream)}{about}; {split}",
         f"{_INDENT}{stream.write_mode}, published by {stream.publish}: {shown(stream.publish_reason)}",
         f"{_INDENT}wire: {stream.wire}",
+        f"{_INDENT}bad rows: {_bad_rows(stream)}",
         *(_cursor(stream.cursor) if stream.cursor is not None else ()),
         *(f"{_INDENT}transform: {shown(phrase)}" for phrase in shape.transforms),
     ]
@@ -62,6 +64,37 @@ def _stream_plan(stream: StreamPlan, partition_bytes: int) -> list[str]:
         lines += [f"{_INDENT}{printable(line)}" for line in statement.splitlines()]
     lines += [f"{_INDENT}drift: {_drift(change)}" for change in stream.schema_changes if change.kind != "create_table"]
     return lines + [_INDENT + line for line in _warnings((*shape.warnings, *stream.warnings))]
+
+
+def _kind(stream: StreamPlan) -> str:
+    """What it is read from; of files how many there are, and how many of them an increment loads."""
+    files = stream.shape.files
+    if not files:
+        return stream.shape.kind
+    new = "" if stream.new_files is None else f", {count(stream.new_files)} of them new or changed"
+    return f"{counted(len(files), 'file')}{new}"
+
+
+def _bad_rows(stream: StreamPlan) -> str:
+    policy = stream.rejects
+    what = {"fail": "the first one ends the load", "skip": "left out", "dlq": "left out and stored"}[policy.action]
+    return f"{what} (on_data_error: {policy.action}" + (f", max_rejects: {policy.limit})" if policy.sets_aside else ")")
+
+
+def _hooks(hooks: Hooks) -> list[str]:
+    """The statements, without what their literals hold."""
+    return [
+        f"{name}: {shown(without_literals(statement))}"
+        for name, statements in (("before_load", hooks.before_load), ("after_load", hooks.after_load))
+        for statement in statements
+    ]
+
+
+def without_literals(statement: str) -> str:
+    """SQL on one line, with stars in the place of each quoted text: it may hold a password."""
+    masked = re.sub(r"(\$\w*\$).*?(?:\1|$)", "'***'", statement, flags=re.DOTALL)
+    masked = re.sub(r"'(?:[^'\\]|''|\\.)*(?:'|$)", "'***'", masked, flags=re.DOTALL)
+    return " ".join(masked.split())
 
 
 def _cursor(cursor: CursorPlan) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rapidbyte.report.escape import shown
-from rapidbyte.report.failure import EXIT_MEANINGS
+from rapidbyte.report.failure import EXIT_WORDS
 from rapidbyte.result import RunResult, SampleRows, StreamResult
 from rapidbyte.values import frozen
 
@@ -94,8 +94,15 @@ def _lines(result: RunResult) -> list[str]:
     elif result.verdict_missing is not None and result.status == "succeeded":
         lines.append(f"verdict: none: {shown(result.verdict_missing)}")
     lines += [_checksum(stream) for stream in result.streams if stream.checksum is not None]
-    lines.append(f"exit {result.exit_code}: {EXIT_MEANINGS.get(result.exit_code, 'unknown')}")
+    lines.append(_exit(result))
     return lines
+
+
+def _exit(result: RunResult) -> str:
+    """The code, what it means in a word, and which error it was."""
+    word = EXIT_WORDS.get(result.exit_code, "unknown")
+    code = f" ({shown(result.error.code)})" if result.error is not None else ""
+    return f"exit {result.exit_code}: {word}{code}"
 
 
 def _totals(result: RunResult) -> str:
@@ -141,6 +148,11 @@ def _rate(rows: int | None, duration_s: float | None) -> float | None:
 def count(value: float | None) -> str:
     """`1,234,567`; `-` where it is not known."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count(number)} {noun if number == 1 else plural or noun + 's'}"
 
 
 def seconds(value: float | None) -> str:

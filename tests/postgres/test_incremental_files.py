@@ -203,3 +203,30 @@ def test_rows_say_where_they_come_from(tmp_path: Path, destination_db: str, conn
     ]
     between = "SELECT bool_and(_loaded_at BETWEEN now() - interval '10 min' AND now()) FROM raw.orders"
     assert admin.execute(between).fetchone() == (True,)
+
+
+def text_of(pipeline: Project, *arguments: str) -> str:
+    return pipeline.start(*arguments).communicate(timeout=60)[0]
+
+
+def test_what_a_killed_run_left_is_told(tmp_path: Path, destination_db: str) -> None:
+    """`runs` says that its process is gone, `gc --dry-run` that a load could be gone on with, `plan` what is new."""
+    pipeline = shop(tmp_path, destination_db)
+    put(tmp_path, "a.csv", 0, 10)
+    assert "no run of pipeline shop is recorded" in text_of(pipeline, "runs", "--output", "text")
+    assert "1 file, 1 of them new or changed" in text_of(pipeline, "plan", "--output", "text")
+    assert pipeline.run().exit_code == 0
+    put(tmp_path, "b.csv", 10, 20)
+    assert "2 files, 1 of them new or changed" in text_of(pipeline, "plan", "--output", "text")
+    assert pipeline.run(failpoint="join.all_done=exit").exit_code == KILLED
+    (latest, first) = text_of(pipeline, "runs", "--output", "text").splitlines()
+    assert "lost" in latest
+    assert latest.endswith("1 stream; its process is gone: run it again")
+    assert first.endswith("exit  0  1 stream")
+    told = text_of(pipeline, "gc", "pipeline.yaml", "--dry-run", "--output", "text")
+    assert "orders: the next run could go on with load" in told
+    assert "which holds 10 rows in 1 partition; gc gives it up" in told
+    assert pipeline.run().exit_code == 0
+    assert "orders: 2 files loaded; the last by name is in/b.csv" in text_of(
+        pipeline, "state", "show", "pipeline.yaml", "--output", "text"
+    )

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from rapidbyte import wiring
+from rapidbyte.cursor import StoredCursor
 from rapidbyte.errors import BusyError
 from rapidbyte.model import Secret
 from rapidbyte.spec import Connection, DestinationSpec, PipelineSpec, PostgresSourceSpec, StreamSpec
@@ -105,3 +106,13 @@ def test_stages_that_no_ledger_knows_are_named_and_left(
         ]
         admin.execute(ended)  # type: ignore[arg-type]
     assert admin.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '\\_rb\\_%'").fetchone() == (3,)
+
+
+def test_a_cursor_that_moves_backwards_is_told(pipeline: PipelineSpec) -> None:
+    """As the server orders its type: 9 is before 10, and a time before a later one."""
+    with wiring.ledger(pipeline) as ledger:
+        assert not ledger.set_cursor("a", StoredCursor(field="id", type="bigint", value="10"))
+        assert not ledger.set_cursor("a", StoredCursor(field="id", type="bigint", value="11"))
+        assert ledger.set_cursor("a", StoredCursor(field="id", type="bigint", value="9"))
+        assert not ledger.set_cursor("a", StoredCursor(field="at", type="date", value="2020-01-02"))
+        assert ledger.set_cursor("a", StoredCursor(field="at", type="date", value="1999-12-31"))

@@ -47,7 +47,7 @@ BAD: dict[str, tuple[str, bytes, int, str, str]] = {
     "two columns of one name": ("a.csv", b"id,id\n1,2\n", 3, "header_invalid", "'id' more than once"),
     "a column without a name": ("a.csv", b"id,,x\n1,2,3\n", 3, "header_invalid", "no name for column 2"),
     "NUL in a name": ("a.csv", b"i\0d,x\n1,2\n", 3, "header_invalid", "holds a NUL character"),
-    "too few fields": ("a.csv", b"id,x\n1,2\n1\n", 5, "row_malformed", "line 3: 1 fields where 2 are due"),
+    "too few fields": ("a.csv", b"id,x\n1,2\n1\n", 5, "row_malformed", "line 3: 1 field where 2 are due"),
     "too many fields": ("a.csv", b"id,x\n1,2\n1,2,3\n", 5, "row_malformed", "line 3: 3 fields where 2 are due"),
     "a quote that is not closed": ("a.csv", b'id,x\n1,"2\n3,4\n', 5, "row_malformed", "line 2: a quote is not closed"),
     "Parquet of no bytes": ("a.parquet", b"", 3, "file_empty", "is empty"),

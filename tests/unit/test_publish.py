@@ -86,7 +86,7 @@ def test_method_by_mode_and_emptiness(facts: TargetFacts, mode: str, method: str
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"obstacles": ("rule _RETURN on view raw.v",)}, "rule _RETURN on view raw.v"),
+        ({"obstacles": ("view raw.v depends on it",)}, "view raw.v depends on it"),
         ({"owned": False, "owner": "boss"}, "it belongs to boss, whose rights we do not have"),
         ({"may_give": False}, "a new table cannot be given to its owner me"),
         ({"may_create": False}, "we may not create tables in schema raw"),

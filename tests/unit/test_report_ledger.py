@@ -14,7 +14,7 @@ from rapidbyte.cursor import FILES_FIELD, FileMark, StoredCursor
 from rapidbyte.destinations.postgres.cursors import CursorRecord
 from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.runs import RunRecord
-from rapidbyte.destinations.postgres.state import Landed, LeaseRecord, Orphan, PipelineState, Sweep
+from rapidbyte.destinations.postgres.state import Landed, LeaseRecord, Orphan, PipelineState, Resumable, Sweep
 from rapidbyte.model import QualifiedName
 from rapidbyte.report.ledger import (
     runs_document,
@@ -140,6 +140,7 @@ def full_state() -> PipelineState:
                     receipts=0,
                     landed=(Landed(stream="a", load_id="L", rows=1, removed=None),),
                     orphans=(Orphan(table=QualifiedName(schema="raw", name="s"), drop=""),),
+                    resumable=(Resumable(stream="a", load_id="L", partitions=1, rows=2),),
                 ),
                 "shop",
                 dry_run=True,

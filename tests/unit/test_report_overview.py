@@ -14,8 +14,10 @@ from rapidbyte.config import load
 from rapidbyte.engine.preflight import preflight
 from rapidbyte.plan import CheckItem, CheckReport, SchemaChange, StreamShape
 from rapidbyte.ports import Runtime
+from rapidbyte.rejects import RejectPolicy
+from rapidbyte.report.document import plan_document
 from rapidbyte.report.overview import check_text, plan_text, streams_text, streams_yaml, yaml_text
-from rapidbyte.spec import RunOptions, StreamSpec
+from rapidbyte.spec import Hooks, RunOptions, StreamSpec
 from tests import fakes
 from tests.fakes import FakeLeader, FakeSource, pipeline_spec
 
@@ -50,11 +52,42 @@ def test_the_plan_reads_stream_by_stream() -> None:
         "  table, 1000 B; one partition, 125 B each at most\n"
         "  replace, published by swap: because\n"
         "  wire: binary-relay\n"
+        "  bad rows: the first one ends the load (on_data_error: fail)\n"
         "  CREATE TABLE x\n"
         "  (id bigint)\n"
         "  drift: add_column new text\n"
         "  warning: slow\n"
     )
+
+
+def test_the_plan_shows_files_rejects_and_hooks() -> None:
+    """How many files, and how many an increment loads; what bad rows do; statements without what they quote (G6)."""
+    runtime = Runtime(
+        source=FakeSource(1),
+        leader=FakeLeader(),
+        write=fakes.write,
+        options=RunOptions(workers=2),
+        observe=lambda event: None,
+    )
+    plan = preflight(pipeline_spec("a"), runtime)
+    files = (("a.csv", "1/1"), ("b.csv", "1/2"))
+    (first, *_) = plan.streams
+    stream = replace(
+        first,
+        shape=replace(first.shape, kind="file", files=files),
+        new_files=1,
+        rejects=RejectPolicy(action="dlq", max_rows=None, max_percent=0.5),
+    )
+    hooks = Hooks(before_load=("ALTER ROLE x PASSWORD 'it''s'",), after_load=("SELECT\n $a$secret$a$, E'a\\'b'",))
+    lines = plan_text(replace(plan, streams=(stream,), hooks=hooks)).splitlines()
+    assert "before_load: ALTER ROLE x PASSWORD '***'" in lines
+    assert "after_load: SELECT '***', E'***'" in lines
+    assert "  bad rows: left out and stored (on_data_error: dlq, max_rejects: 0.5%)" in lines
+    assert any(line.startswith("  2 files, 1 of them new or changed, 1000 B") for line in lines)
+    document = plan_document(replace(plan, streams=(stream,), hooks=hooks))
+    assert document["hooks"]["after_load"] == ["SELECT '***', E'***'"]
+    (told,) = document["streams"]
+    assert (told["files"], told["new_files"], told["on_data_error"], told["max_rejects"]) == (2, 1, "dlq", "0.5%")
 
 
 def test_a_check_tells_the_grant_of_what_failed() -> None:

@@ -153,6 +153,21 @@ def advance(connection: PgConnection, contract: WriteContract, *, source: str | 
     )
 
 
+def is_before(connection: PgConnection, one: StoredCursor, other: StoredCursor) -> bool:
+    """Whether the first is the lesser, as the server orders their type; False where they cannot be compared."""
+    kind = _TYPES.get(one.type)
+    if kind is None or (one.type, one.field) != (other.type, other.field):
+        return False
+    try:
+        with connection.transaction():
+            row = connection.execute(
+                sql.SQL("SELECT CAST(%s AS {0}) < CAST(%s AS {0})").format(sql.SQL(kind)), (one.value, other.value)
+            ).fetchone()
+    except psycopg.DataError:
+        return False
+    return bool(row and row[0])
+
+
 def set_cursor(connection: PgConnection, *, pipeline: str, stream: str, source: str | None, to: StoredCursor) -> None:
     """Sets a cursor by hand, also backwards."""
     connection.execute(

@@ -103,7 +103,8 @@ class PostgresLeader:
         with self._session.looking(f"looking at {target}") as connection:
             facts = look_up(connection, target)
             types = resolve_types(connection, shape)
-            told = shape.cursor is not None and ledger.may_look(connection)
+            asks = shape.cursor is not None or (shape.spec.sync_mode == "incremental" and bool(shape.files))
+            told = asks and ledger.may_look(connection)
             stored = cursors.stored_cursors(connection, self._spec.pipeline) if told else {}
             begun = told and direct.has_begun(connection, pipeline=self._spec.pipeline, stream=shape.spec.name)
         plan = decide_stream(

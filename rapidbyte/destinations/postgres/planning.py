@@ -219,6 +219,10 @@ def with_cursor(plan: StreamPlan, stored: StoredCursor | None) -> StreamPlan:
     A replace, which `--full-refresh` makes of it, begins at the beginning.
     """
     shape, spec = plan.shape, plan.shape.spec
+    if spec.sync_mode == "incremental" and shape.files:
+        files = () if stored is None or plan.write_mode == "replace" else stored.files
+        known = {(mark.path, mark.stamp) for mark in files}
+        return replace(plan, new_files=len(set(shape.files) - known))
     if spec.sync_mode != "incremental" or shape.cursor is None:
         return plan
     cursor = plan_cursor(

@@ -34,9 +34,17 @@ class RunRecord:
 
 
 _SELECT: LiteralString = """
-SELECT run_id, pipeline, run_key, host, pid, tool_version, status, exit_code, started_at, finished_at, streams
+SELECT run_id, pipeline, run_key, host, pid, tool_version,
+       CASE WHEN status = 'running' AND NOT EXISTS (
+              SELECT FROM _rapidbyte.leases l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.backend_pid
+              WHERE l.pipeline = runs.pipeline AND l.run_id = runs.run_id
+                    AND a.datname = pg_catalog.current_database()
+                    AND coalesce(a.backend_start <= l.renewed_at, true))
+            THEN 'lost' ELSE status END,
+       exit_code, started_at, finished_at, streams
 FROM _rapidbyte.runs
 """
+"""A run whose lease nobody holds any more was killed; the next one would record that."""
 
 
 def begin_run(connection: PgConnection, request: RunRequest) -> None:

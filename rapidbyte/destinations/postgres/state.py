@@ -6,7 +6,7 @@ never meets a run that is under way: then it raises BusyError, as a second run d
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -84,6 +84,16 @@ class Orphan:
 
 
 @frozen
+class Resumable:
+    """A load that did not end, and has receipts."""
+
+    stream: str
+    load_id: str
+    partitions: int
+    rows: int
+
+
+@frozen
 class Sweep:
     """What `gc` has done."""
 
@@ -95,6 +105,8 @@ class Sweep:
     """Receipts of loads that have ended."""
     landed: tuple[Landed, ...] = ()
     """Direct loads that did not end: what they had landed, and what was removed of it."""
+    resumable: tuple[Resumable, ...] = ()
+    """Only of a look: loads among those that would be dropped, which the next run could go on with."""
     orphans: tuple[Orphan, ...] = ()
     """Stages of whichever pipeline that the ledger does not know of. They are left to a person."""
 
@@ -166,8 +178,8 @@ class PipelineLedger:
             waiting = [each for each in found if ids is not None or each.state == "waiting"]
             return replay.replay(connection, waiting, keys, run_id=self._request.run_id)
 
-    def set_cursor(self, stream: str, to: StoredCursor) -> None:
-        """Sets a cursor, also backwards; what dead runs of the stream have loaded is given up.
+    def set_cursor(self, stream: str, to: StoredCursor) -> bool:
+        """Sets a cursor; what dead runs of the stream have loaded is given up. Whether it has moved backwards.
 
         The value is taken as it is: whether it is one of its type is the source's to say. Raises ConfigError for a
         type that no cursor can have.
@@ -180,8 +192,11 @@ class PipelineLedger:
                 stream=stream,
             )
         with self._changing(f"setting the cursor of {stream}") as connection:
+            before = cursors.stored_cursors(connection, self._pipeline).get(stream)
+            backwards = before is not None and cursors.is_before(connection, to, before)
             cursors.set_cursor(connection, pipeline=self._pipeline, stream=stream, source=None, to=to)
             self._give_up(connection, stream)
+            return backwards
 
     def reset(self, stream: str | None = None) -> tuple[str, ...]:
         """Forgets a stream's cursor, or all of them and which source it was; returns the streams that had one.
@@ -224,6 +239,7 @@ class PipelineLedger:
                 kept=(),
                 receipts=0,
                 landed=tuple(load for load in _landed(connection, self._pipeline) if load.load_id in ids),
+                resumable=tuple(_resumable(connection, left)),
             )
 
     def orphans(self) -> tuple[Orphan, ...]:
@@ -269,6 +285,14 @@ class PipelineLedger:
                 leases.free(connection, held)
         finally:
             hold.close()
+
+
+def _resumable(connection: PgConnection, found: Sequence[LoadRecord]) -> Iterator[Resumable]:
+    """Those whose partitions can be named again, and of which some are loaded."""
+    for load in found:
+        partitions, rows = loads.receipts_total(connection, load.load_id)
+        if load.stage is not None and load.partitions is not None and partitions:
+            yield Resumable(stream=load.stream, load_id=load.load_id, partitions=partitions, rows=rows)
 
 
 def _landed(connection: PgConnection, pipeline: str) -> tuple[Landed, ...]:

@@ -295,7 +295,12 @@ ORDER BY conname
 """
 
 _DEPENDENTS: LiteralString = """
-SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
+SELECT DISTINCT coalesce(
+         (SELECT CASE v.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || quote_ident(vn.nspname) || '.'
+                 || quote_ident(v.relname) || ' depends on it'
+          FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace vn ON vn.oid = v.relnamespace
+          WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid AND r.rulename = '_RETURN'),
+         pg_describe_object(d.classid, d.objid, 0))
 FROM pg_class c
      LEFT JOIN pg_type t ON t.oid = c.reltype
      JOIN pg_depend d ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid)

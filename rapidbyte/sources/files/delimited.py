@@ -291,7 +291,7 @@ class Records:
         assert self._aside is not None  # noqa: S101 - it is called for no other
         if row.number is None:
             return "error"
-        message = f"{row.actual_columns} fields where {row.expected_columns} are due"
+        message = miscounted(row.actual_columns, row.expected_columns)
         reject = partial(_malformed, self._file.path, message, text_json(row.text))
         self._aside.malformed(row.number - 1 - self._header_rows, reject)
         return "skip"
@@ -346,7 +346,7 @@ class Records:
         if fields is not None:
             expected, found = fields[1], fields[2]
             return DataError(
-                f"{where}: {found} fields where {expected} are due",
+                f"{where}: {miscounted(int(found), int(expected))}",
                 code="row_malformed",
                 sqlstate="22P04",
                 line=line,
@@ -397,6 +397,11 @@ def texts_of(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, int]]:
                 break
         else:
             return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names), bad
+
+
+def miscounted(found: int, due: int) -> str:
+    """What is wrong with a record of so many fields."""
+    return f"{found} field{'' if found == 1 else 's'} where {due} {'is' if due == 1 else 'are'} due"
 
 
 def _malformed(path: str, message: str, row: str, line: int | None) -> Reject:

@@ -21,7 +21,7 @@ from rapidbyte.sources.files.delimited import choose_dialect, read_header
 from rapidbyte.sources.files.infer import Notation, Reading, arrow_type, infer
 from rapidbyte.sources.files.ndjson_columns import describe_json
 from rapidbyte.sources.files.parquet import ParquetFacts, RowGroup, settle
-from rapidbyte.sources.files.paths import DataFile, compression_of, format_of
+from rapidbyte.sources.files.paths import DataFile, compression_of, format_of, relative
 from rapidbyte.sources.files.provenance import provenance_columns, provenance_fields
 from rapidbyte.sources.files.read import FileColumn, FileTask, declared_values, facts_of
 from rapidbyte.sources.files.sample import infer_from_all, reasons_of, take_sample
@@ -97,6 +97,7 @@ def _described(
         estimated_bytes=sum(file.size for file in files),
         delivers="arrow",
         partitioning=_partitioning(files, contents),
+        files=tuple((relative(file.path, spec.base_dir), file.fingerprint) for file in files),
     )
     task = FileTask(
         files=files,
