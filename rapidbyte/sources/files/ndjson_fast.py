@@ -9,6 +9,7 @@ and one that it refuses is read again by who can name the line.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from rapidbyte.pg.types import base_name
@@ -19,8 +20,10 @@ from rapidbyte.values import frozen
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NEGATIVE_ZEROS = (b"-0,", b"-0}", b"-0 ", b"-0]", b"-0\t", b"-0\r", b"-0\n")
-_TOP_LEVEL_NULL = re.compile(rb"\}\s*null")
+_DOUBT = r"\n[^{]|\}\s*null|\\u0000|-0[,} \]\t\r\n]"
+"""A line that does not begin like an object, one that is `null` behind an object, NUL, and a zero with a sign. In one
+pass, during which other threads go on: ten searches of Python's were a quarter of all CPU of 1,000,000 rows."""
+
 _MANY_DIGITS = re.compile(rb"[0-9][0-9.]{15,}|[eE][+-]?[0-9]{3,}")
 """Numbers that a double might not give back: with 16 digits and more, or with exponents beyond its range."""
 
@@ -42,16 +45,17 @@ class Fast:
             return None
         decimals = [column.name for column in plan.columns if _first_type(column) == "decimal"]
         doubles = [column.name for column in plan.columns if _first_type(column) == "double"]
-        return cls(plan=plan, strings=_strings_of(decimals), exact_strings=_strings_of([*decimals, *doubles]))
+        strings = _strings_of(decimals)
+        return cls(plan=plan, strings=strings, exact_strings=_strings_of([*decimals, *doubles]) if doubles else strings)
 
     def read(self, data: bytes) -> pa.RecordBatch | None:
         """These whole lines as a batch; None where they are to be read one by one."""
         import pyarrow as pa
 
         lines = data.count(b"\n")
-        if not _is_sound(data, lines):
+        if not _is_sound(data):
             return None
-        exact = _MANY_DIGITS.search(data) is not None
+        exact = self.exact_strings is not self.strings and _MANY_DIGITS.search(data) is not None
         strings = self.exact_strings if exact else self.strings
         if strings is not None and strings.search(data):
             return None
@@ -79,15 +83,16 @@ class Fast:
         )
 
 
-def _is_sound(data: bytes, lines: int) -> bool:
+def _is_sound(data: bytes) -> bool:
     """Every line begins like an object, and there is nothing that Arrow takes for something else."""
-    begun = data.count(b"\n{") + data.startswith(b"{")
-    return (
-        begun == lines
-        and b"\\u0000" not in data
-        and not any(zero in data for zero in _NEGATIVE_ZEROS)
-        and not _TOP_LEVEL_NULL.search(data)
-    )
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    if not data.startswith(b"{"):
+        return False
+    offsets = pa.py_buffer(bytes(8) + len(data).to_bytes(8, sys.byteorder))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
+    return not pc.match_substring_regex(whole, _DOUBT)[0].as_py()
 
 
 def _is_plain(column: JsonColumn) -> bool:
