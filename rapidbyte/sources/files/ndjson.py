@@ -69,7 +69,7 @@ def _no_constant(name: str) -> None:
 _DECODER: Any = json.JSONDecoder(
     object_pairs_hook=_strict, parse_float=str, parse_int=str, parse_constant=_no_constant, strict=True
 )
-_SCAN: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once
+SCAN: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once
 """One value that begins here, and where it ends; numbers as they are written."""
 
 
@@ -107,7 +107,7 @@ def _object(
         if flatten and line[place] == "{":
             place = _object(line, place, found, f"{name}_", flatten)
         else:
-            value, end = _SCAN(line, place)
+            value, end = SCAN(line, place)
             if name in found:
                 raise Malformed(f"key {name!r} comes twice")
             found[name] = _member(value, line, place, end)
@@ -127,7 +127,7 @@ def _key(line: str, place: int) -> tuple[str, int]:
         return plain[1], plain.end()
     if line[place] != '"':
         raise Malformed("not a JSON object")
-    key, place = _SCAN(line, place)
+    key, place = SCAN(line, place)
     colon = _COLON.match(line, place)
     if colon is None:
         raise Malformed("not a JSON object")

@@ -23,6 +23,7 @@ from rapidbyte.sources.files.ndjson import (
     require_storable,
 )
 from rapidbyte.sources.files.ndjson_fast import Fast
+from rapidbyte.sources.files.ndjson_shapes import Shapes
 from rapidbyte.sources.files.paths import ByteRange, DataFile
 from rapidbyte.sources.files.text import TextBytes, lines_before, never
 from rapidbyte.values import frozen
@@ -67,6 +68,7 @@ class JsonRecords:
         self._max_row_bytes = max_row_bytes
         self._part = part
         self._stop = stop
+        self._shapes = Shapes(plan)
         self._converters = [converter(column.reading) for column in plan.columns]
         self.blocked_s = 0.0
         """Seconds spent waiting for the file system so far."""
@@ -144,13 +146,13 @@ class JsonRecords:
         import pyarrow as pa
 
         numbers: list[int] = []
-        texts: list[list[str | None]] = [[] for _ in self._plan.columns]
-        for number, row in self.rows(lines):
-            numbers.append(number)
-            if self._plan.is_closed and not self._plan.known.issuperset(row):
-                raise self._unknown(number, row)
-            for column, values in zip(self._plan.columns, texts, strict=True):
-                values.append(self._text(number, column, row))
+        rows: list[list[str | None]] = []
+        for number, raw in enumerate(lines.data.split(b"\n"), lines.first):
+            if raw.strip():
+                numbers.append(number)
+                rows.append(self._shapes.texts(raw) or self._texts_of(raw, number))
+        texts: list[list[str | None]] = [list(values) for values in zip(*rows, strict=True)]
+        texts = texts or [[] for _ in self._plan.columns]
         arrays = [
             self._values(*each, numbers) for each in zip(self._plan.columns, self._converters, texts, strict=True)
         ]
@@ -164,7 +166,7 @@ class JsonRecords:
         rows: list[tuple[int, bytes, list[str | None]]] = []
         for record, raw in enumerate(raws, self._records_before):
             try:
-                rows.append((record, raw, self._texts_of(raw)))
+                rows.append((record, raw, self._shapes.texts(raw) or self._texts_of(raw, 0)))
             except DataError as error:
                 aside.malformed(record, partial(_rejected, self._file, error, raw))
         self._records_before += len(raws)
@@ -182,13 +184,13 @@ class JsonRecords:
             else:
                 return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in self._plan.columns])
 
-    def _texts_of(self, raw: bytes) -> list[str | None]:
-        """The values of one line, as texts. Raises DataError."""
-        (found,) = self.rows(Lines(data=raw, first=0))
+    def _texts_of(self, raw: bytes, number: int) -> list[str | None]:
+        """The values of one line, as texts; its number is 0 where it is looked up later. Raises DataError."""
+        (found,) = self.rows(Lines(data=raw, first=number))
         _, row = found
         if self._plan.is_closed and not self._plan.known.issuperset(row):
-            raise self._unknown(0, row)
-        return [self._text(0, column, row) for column in self._plan.columns]
+            raise self._unknown(number, row)
+        return [self._text(number, column, row) for column in self._plan.columns]
 
     def _text(
         self, number: int, column: JsonColumn, row: Mapping[str, tuple[JsonKind | None, str | None]]
