@@ -74,10 +74,18 @@ class Reject:
         """Where and why, without a value."""
         place = self.file or "a row"
         if self.line is not None:
-            place += f", line {self.line}"
+            place += f", {line_word(self.file)} {self.line}"
         column = f", column {self.column}" if self.column is not None else ""
         state = f" [{self.sqlstate}]" if self.sqlstate is not None else ""
         return f"{place}{column}: {self.message}{state}"
+
+
+_WITHOUT_LINES = (".parquet", ".pq", ".arrow", ".arrows", ".feather", ".ipc", ".db", ".sqlite", ".sqlite3")
+
+
+def line_word(file: str | None) -> str:
+    """What a number of a file counts, by its name: `line`, or `row`."""
+    return "row" if file is not None and file.lower().endswith(_WITHOUT_LINES) else "line"
 
 
 def is_about_a_row(sqlstate: str | None) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from rapidbyte.rejects import line_word
 from rapidbyte.report.escape import shown
 from rapidbyte.report.summary import count
 
@@ -59,7 +60,7 @@ def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool) -> str:
     lines: list[str] = []
     for reject in rejects:
         place = shown(reject.file) if reject.file is not None else "a row"
-        place += f", line {reject.line}" if reject.line is not None else ""
+        place += f", {line_word(reject.file)} {reject.line}" if reject.line is not None else ""
         column = f", column {shown(reject.column)}" if reject.column is not None else ""
         state = f" [{reject.sqlstate}]" if reject.sqlstate is not None else ""
         lines.append(

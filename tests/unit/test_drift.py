@@ -188,6 +188,12 @@ def test_a_pair_that_changes_values_is_refused_or_listed() -> None:
         "stream s is refused: column a: numeric(10,2) into real would change values, or cannot be told not to"
     )
     assert caught.value.hint == "change one of the types, or permit it with allow_lossy: [a]"
+    inferred = replace(column("a", built_in("double precision")), reason="all 6 rows: numbers")
+    with pytest.raises(ConfigError) as caught:
+        drift((inferred,), (there("a", NUMERIC),))
+    assert caught.value.hint == (
+        '`types: {a: "numeric(10,2)"}` in the stream reads the texts as that; or permit it with allow_lossy: [a]'
+    )
     found = drift(*sides, allow_lossy=("a",))
     assert (found.lossy_columns, found.columns[0].conversion) == (("a",), "lossy")
 

@@ -42,6 +42,15 @@ def lying_parquet() -> bytes:
 
 BAD: dict[str, tuple[str, bytes, int, str, str]] = {
     "truncated gzip": ("a.csv.gz", gzip.compress(b"id,x\n" + b"1,2\n" * 9999)[:-30], 3, "file_corrupt", "to its end"),
+    "truncated gzip of NDJSON": ("a.ndjson.gz", gzip.compress(b'{"a": 1}\n' * 9999)[:-9], 3, "file_corrupt", "its end"),
+    "truncated zstd": (
+        "a.csv.zst",
+        pa.compress(b"id,x\n" + b"1,2\n" * 9999, "zstd", asbytes=True)[:-9],
+        3,
+        "file_corrupt",
+        "",
+    ),
+    "no gzip at all": ("a.csv.gz", b"id,x\n1,2\n", 3, "file_corrupt", ""),
     "empty": ("a.csv", b"", 3, "file_empty", "is empty"),
     "empty lines": ("a.csv", b"\n\r\n", 3, "file_empty", "nothing but empty lines"),
     "two columns of one name": ("a.csv", b"id,id\n1,2\n", 3, "header_invalid", "'id' more than once"),

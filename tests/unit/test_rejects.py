@@ -73,6 +73,8 @@ def test_a_reject_tells_its_place_without_a_value() -> None:
     found = Reject(code="c", message="why", sqlstate="22003", column="n", file="a.csv", line=7, row='"v"', form="text")
     assert found.phrase == "a.csv, line 7, column n: why [22003]"
     assert Reject(code="c", message="why", row='"v"', form="text").phrase == "a row: why"
+    held = Reject(code="c", message="why", file="a.Parquet", line=7, row="{}", form="source")
+    assert held.phrase == "a.Parquet, row 7: why"
 
 
 def numbered(block: int, row: int) -> Place:

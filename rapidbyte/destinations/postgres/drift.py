@@ -309,10 +309,18 @@ def _match(
                         f"column {column.name}: {column.type.name} into {target.column.type.name}"
                         " would change values, or cannot be told not to"
                     ),
-                    hint=f"change one of the types, or permit it with allow_lossy: [{column.name}]",
+                    hint=_misfit_hint(column, target.column),
                 )
             )
     found.columns.append(ColumnPlan(source=column, target=target.column, conversion=kind))
+
+
+def _misfit_hint(column: Column, target: Column) -> str:
+    """What to do; of a column whose type was read off its rows first of all to say what they are."""
+    permit = f"permit it with allow_lossy: [{column.name}]"
+    if column.reason is not None and " rows" in column.reason:
+        return f'`types: {{{column.name}: "{target.type.name}"}}` in the stream reads the texts as that; or {permit}'
+    return f"change one of the types, or {permit}"
 
 
 def _miss(target: TargetColumn, policy: SchemaPolicy, found: _Findings) -> None:
