@@ -15,11 +15,14 @@ Nothing heavy is imported here: `--help` and `--version` answer in under 0.2 s.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import typer
@@ -41,13 +44,14 @@ def main() -> None:
     Ctrl-C ends it with one line at every moment, also while modules are imported, before anybody answers signals.
     """
     try:
-        _main()
+        _leave(carry_out())
     except KeyboardInterrupt:
         os.write(2, b"error: stopped by SIGINT\n")
         os._exit(_CANCELLED)
 
 
-def _main() -> None:
+def carry_out() -> int:
+    """Runs the command line of this process; returns the exit code, when everything that was said is out."""
     # What is imported lives as long as the process: looking for cycles among it takes a tenth of the start.
     gc.disable()
     # Looking for plugins of pydantic reads the metadata of every installed package (25 ms).
@@ -62,6 +66,21 @@ def _main() -> None:
     console.stop_request.retire()
     if not console.close():
         # The thread that waits for stderr holds its lock; the interpreter's shutdown would abort over that (C21).
+        os._exit(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process as the interpreter would, without taking 600 modules down one by one (0.1 s, on busy cores 0.3).
+
+    A thread that is left makes the interpreter do it: it waits for such threads.
+    """
+    if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
+        # An embedded server is stopped, temporary folders are removed.
+        atexit._run_exitfuncs()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # what can be told of it has been told when the console was closed
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -77,19 +77,15 @@ def _become(request: dict) -> None:
         os.dup2(opened, number)
         os.close(opened)
     sys.argv = ["rapidbyte", *request["arguments"]]
-    from rapidbyte.cli import main as command
+    from rapidbyte.cli import carry_out
     from rapidbyte.failpoints import arm_from_environment
 
     arm_from_environment()
-    code: object = 0
-    try:
-        command()
-    except SystemExit as end:
-        code = end.code
+    code = carry_out()
     threading._shutdown()  # as the interpreter's end does: joins what was left running
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    os._exit(code)
 
 
 if __name__ == "__main__":
