@@ -263,6 +263,7 @@ class CopyOut:
             if len(block) >= limit:
                 if stop():
                     raise stopped(self._socket.doing)
+                self._share.note(length)  # a server nearby may have sent a large row within two waits
                 yield bytes(block), messages
                 block, messages = bytearray(), 0
         if stop():
