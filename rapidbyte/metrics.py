@@ -136,6 +136,28 @@ def _rss_of_children(process: psutil.Process) -> int:
     return total
 
 
+class MachineLoad:
+    """How busy the cores are that this process may use, whoever uses them."""
+
+    def __init__(self) -> None:
+        self._last = self._read()
+
+    def _read(self) -> tuple[float, float]:
+        allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        cores = [times for core, times in enumerate(psutil.cpu_times(percpu=True)) if not allowed or core in allowed]
+        idle = sum(times.idle + getattr(times, "iowait", 0.0) for times in cores)
+        # Linux counts guests' time in user's as well.
+        total = sum(sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0) for times in cores)
+        return idle, total
+
+    def busy(self) -> float:
+        """Share since it was asked last; 0 where no time has passed."""
+        idle, total = self._read()
+        (idle_before, total_before), self._last = self._last, (idle, total)
+        passed = total - total_before
+        return max(0.0, 1.0 - (idle - idle_before) / passed) if passed > 0 else 0.0
+
+
 class CpuMeter:
     """Measures while it is entered. A thread of its own samples memory; CPU comes from the kernel's counters."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -20,6 +21,7 @@ from rapidbyte.model import (
 )
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import Hooks, Resources, RunOptions, StreamSpec
+from rapidbyte.tuning import Choice, Facts, choose, partition_bytes
 from rapidbyte.values import field, frozen
 
 ConversionKind = Literal["identical", "exact", "checked", "lossy"]
@@ -135,8 +137,8 @@ class RunPlan:
 
     pipeline: str
     streams: tuple[StreamPlan, ...]
-    workers: int
-    workers_reason: str
+    choice: Choice
+    """Of the number of workers."""
     checkpoint_interval_bytes: int
     flush: FlushSettings
     max_retries: int
@@ -149,15 +151,24 @@ class RunPlan:
     run_id: str | None = None
     """Of the run that carries it out; None for a plan that is only shown."""
 
-    def partition_bytes(self, stream: StreamPlan) -> int:
-        """Size of a partition: the least of the checkpoint interval and the table over four times the workers.
+    @property
+    def workers(self) -> int:
+        """How many the run begins with."""
+        return self.choice.workers
 
-        One worker that ends late then costs a quarter of its share at the most.
-        """
-        if stream.shape.estimated_bytes is None:
-            return self.checkpoint_interval_bytes
-        quarter_share = -(-stream.shape.estimated_bytes // (4 * self.workers))
-        return max(1, min(self.checkpoint_interval_bytes, quarter_share))
+    @property
+    def workers_reason(self) -> str:
+        """Why, as a phrase."""
+        return self.choice.reason
+
+    def partition_bytes(self, stream: StreamPlan) -> int:
+        """Size of a partition: at most the checkpoint interval, and several for each worker."""
+        return partition_bytes(
+            stream.shape.estimated_bytes,
+            largest=self.checkpoint_interval_bytes,
+            workers=self.choice.workers,
+            limit=self.choice.limit,
+        )
 
 
 def select_streams(streams: tuple[StreamSpec, ...], names: tuple[str, ...]) -> tuple[StreamSpec, ...]:
@@ -186,13 +197,38 @@ SNAPSHOT_CONNECTIONS = 2
 
 
 def choose_workers(
-    asked: int | None, *, cores: int, source: ServerFacts | None, destination: ServerFacts
-) -> tuple[int, str]:
+    asked: int | None,
+    *,
+    cores: int,
+    source: ServerFacts | None,
+    destination: ServerFacts,
+    shapes: tuple[StreamShape, ...] = (),
+    large_rows_bytes: int = 0,
+) -> Choice:
     """How many workers, and why. An explicit number is obeyed, or refused when connections do not suffice.
 
     Each worker takes a connection at either end; the leader takes two at the destination, the snapshot two
     at the source: its holder's, and a checksum's. Where both ends are on one server, all of that is counted together.
     """
+    room, what = room_for_workers(source, destination)
+    if asked is not None:
+        fits = min(asked, room)
+        reason = f"{asked} asked for, {room} fit into {what}" if asked > room else "as asked for"
+        return Choice(mode="explicit", workers=fits, limit=fits, reason=reason)
+    return choose(
+        Facts(
+            cores=cores,
+            room=room,
+            room_reason=what,
+            total_bytes=_total(shape.estimated_bytes for shape in shapes),
+            row_bytes=max((_row_bytes(shape) for shape in shapes), default=0) or None,
+            large_rows_bytes=large_rows_bytes,
+        )
+    )
+
+
+def room_for_workers(source: ServerFacts | None, destination: ServerFacts) -> tuple[int, str]:
+    """For how many workers there are connections, and which are the fewest. Raises ConfigError where there are none."""
     room, what = min(_rooms(source, destination), default=(1_000_000, ""))
     if room < 1:
         raise ConfigError(
@@ -200,14 +236,17 @@ def choose_workers(
             code="connections_exhausted",
             hint="raise the limit or end other sessions",
         )
-    if asked is not None:
-        if asked > room:
-            return room, f"{asked} asked for, {room} fit into {what}"
-        return asked, "as asked for"
-    auto = max(2, min(8, cores))
-    if room < auto:
-        return room, f"as many as fit into {what}"
-    return auto, f"auto: {cores} cores"
+    return room, what
+
+
+def _total(sizes: Iterable[int | None]) -> int | None:
+    known = tuple(sizes)
+    return None if None in known or not known else sum(size or 0 for size in known)
+
+
+def _row_bytes(shape: StreamShape) -> int:
+    """The average row on disk; 0 where it is not known."""
+    return (shape.estimated_bytes or 0) // shape.estimated_rows if shape.estimated_rows else 0
 
 
 def _rooms(source: ServerFacts | None, destination: ServerFacts) -> list[tuple[int, str]]:
@@ -370,15 +409,21 @@ def make_plan(
     if source is not None:
         check_money(streams, source=source, destination=destination)
     asked = options.workers or resources.parallelism
-    workers, reason = choose_workers(asked, cores=cores, source=source, destination=destination)
-    fewer = (f"{workers} workers: {reason}",) if asked is not None and workers < asked else ()
+    choice = choose_workers(
+        asked,
+        cores=cores,
+        source=source,
+        destination=destination,
+        shapes=tuple(stream.shape for stream in streams),
+        large_rows_bytes=flush_settings(resources, 1).large_rows_bytes,
+    )
+    fewer = (f"{choice.workers} workers: {choice.reason}",) if asked is not None and choice.workers < asked else ()
     return RunPlan(
         pipeline=pipeline,
         streams=_each_once(streams),
-        workers=workers,
-        workers_reason=reason,
+        choice=choice,
         checkpoint_interval_bytes=resources.checkpoint_interval_bytes,
-        flush=flush_settings(resources, workers),
+        flush=flush_settings(resources, choice.limit),
         max_retries=resources.max_retries,
         source=source,
         destination=destination,

@@ -326,6 +326,34 @@ class SampleRows:
 
 
 @frozen
+class AdjustmentResult:
+    """One change of the number of workers, or why there were no more changes."""
+
+    at_s: float
+    """Seconds from the run's start, monotonic clock."""
+    workers: int
+    """How many there were from then on."""
+    reason: str
+    """What was measured, as a phrase."""
+
+
+@frozen
+class TuningResult:
+    """How many workers the run had, and why: see docs/performance.md."""
+
+    mode: Literal["auto", "explicit"]
+    """`explicit`: somebody named the number, which is not changed then."""
+    workers_started: int
+    """How many it began with."""
+    workers_limit: int
+    """How many it might have come to have."""
+    reason: str
+    """Why it began with so many, as a phrase."""
+    adjustments: tuple[AdjustmentResult, ...]
+    """In the order in which they were made; empty where the number stayed as it was."""
+
+
+@frozen
 class TimeShares:
     """Shares of the workers' time, adding up to 1."""
 
@@ -399,6 +427,8 @@ class RunResult:
     """This process and its children over the run; since the process began, where the run could not start."""
     workers: WorkersSummary
     """All workers of the run together."""
+    tuning: TuningResult | None
+    """How the number of workers came about; null where nothing was planned."""
     streams: tuple[StreamResult, ...]
     """In pipeline order; empty where the pipeline could not be read."""
     verdict: Verdict | None

@@ -218,7 +218,7 @@ def print_result(console: Console, result: RunResult, output: ResultFormat) -> N
         from rapidbyte.cli.live import summary_text
         from rapidbyte.report.summary import summarize
 
-        text = summary_text(summarize(result))
+        text = summary_text(summarize(result, verbose=console.verbosity > 0))
     else:
         text = document_text(to_document(result))
     try:

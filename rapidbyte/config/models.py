@@ -593,7 +593,7 @@ class ResourceKeys(Section, frozen=True):
     """`resources`."""
 
     parallelism: Parallelism = Field(
-        default=None, description="Number of workers of the run; `auto`: from cores and connections."
+        default=None, description="Number of workers of the run; `auto`: see performance.md."
     )
     max_memory: Annotated[Size, AfterValidator(at_least(MEGABYTE))] = Field(
         default=256 * MEGABYTE,

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 import rapidbyte
 from rapidbyte.contract import PartitionReceipt, WorkerReport
 from rapidbyte.engine.outcome import RunOutcome, StreamOutcome
+from rapidbyte.engine.verdict import Surroundings, verdict, why_no_verdict
 from rapidbyte.errors import CancelledError, CommitState
 from rapidbyte.metrics import CpuTimes, WorkTimes
 from rapidbyte.model import session_name
 from rapidbyte.result import (
-    Bottleneck,
+    AdjustmentResult,
     ChecksumResult,
     CpuUsage,
     CursorResult,
@@ -26,32 +27,17 @@ from rapidbyte.result import (
     ServerInfo,
     StreamResult,
     TimelineEntry,
-    TimeShares,
     ToolInfo,
-    Verdict,
+    TuningResult,
     WaitTimes,
     WorkerResult,
     WorkersSummary,
     error_info,
 )
-from rapidbyte.spec import PipelineSpec, RunOptions
+from rapidbyte.spec import PipelineSpec, PostgresSourceSpec, RunOptions
 from rapidbyte.values import frozen
 
 MEGABYTE = 1024 * 1024
-CLEAR_LEAD = 0.15
-"""A share that leads the next one by less is called balanced: two runs of the same load differ by about 0.1."""
-
-TELLING_SECONDS = 0.5
-"""Worker time, all together. Of less, connecting and the servers' caches are what was measured."""
-
-ADVICE: dict[Bottleneck, str] = {
-    "source": "The source delivers more slowly than the destination takes: give the source more CPU or I/O, read fewer "
-    "columns, or add workers while it has idle cores.",
-    "client": "This process is the limit: give it more cores, or run it on a machine of its own.",
-    "destination": "The destination takes more slowly than the source delivers: look at its disk and WAL, and at "
-    "indexes and triggers on the target; more workers help only while it has idle cores.",
-    "balanced": "No side waits for another: more workers help while both servers and this machine have idle cores.",
-}
 
 
 @frozen
@@ -106,12 +92,48 @@ def build(
         mb_per_s=bytes_written / MEGABYTE / duration_s if written else None,
         phases=phases,
         cpu=cpu_usage(cpu),
-        workers=workers_summary(reports, plan.workers if plan is not None else 0),
+        workers=workers_summary(reports, _workers(outcome)),
+        tuning=tuning(outcome, identity.started_s),
         streams=streams,
-        verdict=verdict(reports),
+        verdict=verdict(reports, _surroundings(spec, outcome, phases, cpu)),
         verdict_missing=None if options.dry_run else why_no_verdict(reports),
         warnings=(*spec.notices, *(plan.warnings if plan is not None else ()), *outcome.warnings),
         error=error_info(outcome.error, show_row_values=options.show_row_values) if outcome.error else None,
+    )
+
+
+def _surroundings(spec: PipelineSpec, outcome: RunOutcome, phases: Phases, cpu: CpuTimes) -> Surroundings:
+    return Surroundings(
+        workers=_workers(outcome),
+        partitions=sum(stream.partition_count or 0 for stream in outcome.streams),
+        cores=cpu.cores,
+        busy_cores=(cpu.user_s + cpu.system_s) / cpu.elapsed_s / cpu.cores if cpu.elapsed_s else 0.0,
+        phases=phases,
+        direct=any(stream.plan is not None and stream.plan.publish == "direct" for stream in outcome.streams),
+        from_server=isinstance(spec.source, PostgresSourceSpec),
+    )
+
+
+def _workers(outcome: RunOutcome) -> int:
+    """How many the run came to have."""
+    found = [adjustment.workers for adjustment in outcome.adjustments]
+    return found[-1] if found else outcome.plan.workers if outcome.plan is not None else 0
+
+
+def tuning(outcome: RunOutcome, started_s: float) -> TuningResult | None:
+    """The number of workers: chosen why, changed when and why."""
+    if outcome.plan is None:
+        return None
+    choice = outcome.plan.choice
+    return TuningResult(
+        mode=choice.mode,
+        workers_started=choice.workers,
+        workers_limit=choice.limit,
+        reason=choice.reason,
+        adjustments=tuple(
+            AdjustmentResult(at_s=each.at_s - started_s, workers=each.workers, reason=each.reason)
+            for each in outcome.adjustments
+        ),
     )
 
 
@@ -394,47 +416,3 @@ def _timeline(reports: Sequence[WorkerReport], started_s: float) -> tuple[Timeli
         )
         for report in sorted(reports, key=lambda report: report.receipt.partition)
     )
-
-
-def shares(reports: Iterable[WorkerReport]) -> TimeShares | None:
-    """Whose time the workers' time was; None where nothing was measured.
-
-    Waiting for the source is the source's share as far as the reading thread itself waited for the server; as far as
-    it was busy taking rows off the wire it is the client's. Writing is the destination's as far as its socket took
-    nothing, else the client's.
-    """
-    source = client = destination = 0.0
-    for report in reports:
-        times, read = report.times, report.read
-        reading = read.blocked_s + read.busy_s
-        blocked = read.blocked_s / reading if reading else 1.0
-        source += times.wait_source_s * blocked
-        client += times.wait_source_s * (1 - blocked) + times.transform_s + times.encode_s
-        client += times.write_s - report.receipt.write_blocked_s
-        destination += report.receipt.write_blocked_s + times.commit_s
-    total = source + client + destination
-    if total <= 0:
-        return None
-    return TimeShares(source=source / total, client=client / total, destination=destination / total)
-
-
-def why_no_verdict(reports: Sequence[WorkerReport]) -> str | None:
-    """A sentence where what was measured tells nothing; None where there is a verdict."""
-    if not sum(report.receipt.rows for report in reports):
-        return "no row was loaded"
-    spent_s = sum(report.times.wait_source_s + report.times.active_s for report in reports)
-    if spent_s < TELLING_SECONDS:
-        return f"the workers had {spent_s:.2f} s of work, which is too short to tell what limits a load"
-    return None
-
-
-def verdict(reports: Sequence[WorkerReport]) -> Verdict | None:
-    """What limited the run, by the greatest share of the workers' time; None where that tells nothing."""
-    found = None if why_no_verdict(reports) else shares(reports)
-    if found is None:
-        return None
-    ranked: list[tuple[float, Bottleneck]] = sorted(
-        ((found.source, "source"), (found.client, "client"), (found.destination, "destination")), reverse=True
-    )
-    bottleneck: Bottleneck = ranked[0][1] if ranked[0][0] - ranked[1][0] >= CLEAR_LEAD else "balanced"
-    return Verdict(bottleneck=bottleneck, shares=found, advice=ADVICE[bottleneck])

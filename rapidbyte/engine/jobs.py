@@ -157,8 +157,8 @@ def require_few_rejects(policy: RejectPolicy, receipts: LoadReceipts) -> None:
         raise error
 
 
-def watchers(observe: Observer, landed: Callable[[str], None]) -> Watchers:
-    """Tells an observer what the workers do, and `landed` of which streams a partition is committed."""
+def watchers(observe: Observer, landed: Callable[[str], None], noted: Callable[[WorkerReport], None]) -> Watchers:
+    """Tells an observer what the workers do, `landed` of which streams a partition is committed, `noted` its report."""
 
     def block(job: PartitionJob, worker: int, moved: Block) -> None:
         part = job.partition
@@ -170,6 +170,7 @@ def watchers(observe: Observer, landed: Callable[[str], None]) -> Watchers:
     def loaded(report: WorkerReport) -> None:
         receipt = report.receipt
         landed(receipt.stream)
+        noted(report)
         observe(
             PartitionLoaded(
                 stream=receipt.stream,

@@ -27,7 +27,8 @@ from rapidbyte.engine.jobs import (
     watchers,
 )
 from rapidbyte.engine.outcome import StreamOutcome
-from rapidbyte.engine.pool import Fanout, thread_pool
+from rapidbyte.engine.pool import Fanout
+from rapidbyte.engine.tuner import Tuner
 from rapidbyte.engine.volatile import explained
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import CancelledError, RapidbyteError, SourceError
@@ -70,6 +71,7 @@ class Loading:
         self._landed: set[str] = set()
         self._snapshot_lost: RapidbyteError | None = None
         self._snapshots_lost = 0
+        self.tuner = Tuner(work.plan.choice)
         self.rounds = 0
         self.error: RapidbyteError | None = None
         """What ended the run where it was no stream's own failure."""
@@ -111,7 +113,7 @@ class Loading:
 
     def _round(self, waiting: Sequence[StreamLoad]) -> None:
         self._snapshot_lost = None
-        with self._snapshot(waiting) as snapshot, thread_pool(self._work.plan.workers) as executor:
+        with self._snapshot(waiting) as snapshot, self.tuner.crew() as executor:
             failpoint("snap.exported")
             try:
                 jobs = self._jobs(waiting, snapshot)
@@ -127,7 +129,7 @@ class Loading:
                 jobs,
                 stop=self._work.stopping.event,
                 isolated=self._work.isolated,
-                watchers=watchers(self._work.runtime.observe, self._landed.add),
+                watchers=watchers(self._work.runtime.observe, self._landed.add, self.tuner.note),
             ) as fanout:
                 for name, load in self._loads.items():
                     if self._skipped(load):

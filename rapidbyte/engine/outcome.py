@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from rapidbyte.contract import PartitionReceipt, WorkerReport
 from rapidbyte.cursor import CursorBounds
+from rapidbyte.engine.tuner import Adjustment
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.plan import RunPlan, StreamPlan
 from rapidbyte.ports import FinalizeReport, Observer, PhaseStarted
@@ -55,6 +56,8 @@ class RunOutcome:
     error: RapidbyteError | None = None
     """The first failure in pipeline order."""
     warnings: tuple[str, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
+    """How the number of workers changed."""
     attempts: int = 1
     """How often loading began: more than once where the source's snapshot, or a stage, was lost."""
     retries: int = 0

@@ -10,7 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -48,10 +48,37 @@ class StopLine:
         return lambda: self._outside.is_set() or order > self._line
 
 
-def thread_pool(workers: int) -> ThreadPoolExecutor:
+class Crew(ThreadPoolExecutor):
+    """An Executor whose threads are workers 0, 1, 2 and so on; it can take in one more."""
+
+    def __init__(self, workers: int) -> None:
+        numbers = itertools.count()
+        super().__init__(workers, thread_name_prefix="worker", initializer=lambda: become_worker(next(numbers)))
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no worker has taken up."""
+        return self._work_queue.qsize()
+
+    def grow(self) -> None:
+        """One more worker, who begins at once where there is work."""
+        self._max_workers += 1
+        with suppress(RuntimeError):  # it is being shut down: there is nothing left to do
+            # A thread begins when something is handed in while none is idle, and takes the first job that waits.
+            # Threads that found work in the last moment are still counted as idle: each of them costs a try.
+            for _ in range(self._max_workers):
+                self.submit(_nothing)
+                if len(self._threads) == self._max_workers:
+                    break
+
+
+def _nothing() -> None:
+    """Is done by whoever comes to it."""
+
+
+def thread_pool(workers: int) -> Crew:
     """An Executor whose threads are workers 0 to `workers - 1`."""
-    numbers = itertools.count()
-    return ThreadPoolExecutor(workers, thread_name_prefix="worker", initializer=lambda: become_worker(next(numbers)))
+    return Crew(workers)
 
 
 class Fanout(AbstractContextManager["Fanout"]):

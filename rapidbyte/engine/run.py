@@ -142,6 +142,7 @@ def _ended(found: Preflight, prepared: Prepared, loading: Loading, warnings: tup
         error=error or loading.error,
         warnings=warnings,
         attempts=max(1, loading.rounds),
+        adjustments=loading.tuner.adjustments,
     )
 
 

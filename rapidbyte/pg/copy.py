@@ -240,14 +240,18 @@ class CopyOut:
         while True:
             length, data = get(1)
             if length == 0:
-                if messages != seen:
+                if messages == seen:  # nothing since the last wait: a row of many packets
+                    length, data = self._await_row()
+                else:
                     seen = messages
                     wait(select.POLLIN)
                     consume()
-                    continue
-                # Nothing since the last wait: a row of many packets.
-                length, data = self._await_row()
+                    length, data = get(1)
+                    if length == 0:
+                        continue
                 if length > LARGE_ROW_BYTES:
+                    if self._share is not None:
+                        self._share.note(length)
                     if messages:
                         yield bytes(block), messages
                     block, messages, seen = bytearray(), 0, -1
@@ -263,7 +267,8 @@ class CopyOut:
             if len(block) >= limit:
                 if stop():
                     raise stopped(self._socket.doing)
-                self._share.note(length)  # a server nearby may have sent a large row within two waits
+                if self._share is not None:
+                    self._share.note(length)  # a server nearby may have sent a large row within two waits
                 yield bytes(block), messages
                 block, messages = bytearray(), 0
         if stop():
@@ -286,8 +291,6 @@ class CopyOut:
             pgconn.consume_input()
             length, data = pgconn.get_copy_data(1)
             if length:
-                if self._share is not None:
-                    self._share.note(length)
                 return length, data
 
     def _pieces(self, row: memoryview) -> Iterator[tuple[bytes, int]]:

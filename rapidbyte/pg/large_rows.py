@@ -91,6 +91,8 @@ class RowBudget:
         with self._changed:
             self._widest[share.stream] = max(self._widest[share.stream], row_bytes)
             share.held = max(share.held, share.cost(row_bytes))
+            if share not in self._shares:
+                self._shares.append(share)
             self._leave(share)
 
     def release(self, share: RowShare) -> None:

@@ -72,6 +72,7 @@ def failed_before_start(
         phases=Phases(preflight_s=elapsed_s, prepare_s=0.0, load_s=0.0, finalize_s=0.0, cleanup_s=0.0),
         cpu=cpu_usage(cpu),
         workers=workers_summary((), 0),
+        tuning=None,
         streams=(),
         verdict=None,
         warnings=(),

@@ -34,8 +34,8 @@ class Summary:
     lines: tuple[str, ...]
 
 
-def summarize(result: RunResult) -> Summary:
-    """The whole summary. Figures that are not known show as `-`."""
+def summarize(result: RunResult, *, verbose: bool = False) -> Summary:
+    """The whole summary. Figures that are not known show as `-`; `verbose` tells why there were so many workers."""
     return Summary(
         streams=TableView(
             title=_title(result),
@@ -45,7 +45,7 @@ def summarize(result: RunResult) -> Summary:
         samples=tuple(
             _sample_view(stream.name, stream.sample) for stream in result.streams if stream.sample is not None
         ),
-        lines=tuple(_lines(result)),
+        lines=tuple(_lines(result, verbose=verbose)),
     )
 
 
@@ -86,9 +86,10 @@ def _cell(value: str | None) -> str:
     return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 3]}..."
 
 
-def _lines(result: RunResult) -> list[str]:
+def _lines(result: RunResult, *, verbose: bool) -> list[str]:
     lines = [_totals(result)]
     lines += [_workers(result), _phases(result)] if result.streams else []
+    lines += _tuning(result) if verbose else []
     if result.verdict is not None:
         lines.append(f"verdict: {result.verdict.bottleneck}. {shown(result.verdict.advice)}")
     elif result.verdict_missing is not None and result.status == "succeeded":
@@ -121,6 +122,19 @@ def _workers(result: RunResult) -> str:
     busy = f"active {seconds(workers.active_s)}, waiting {seconds(workers.wait_s)}{ratio}{skew}"
     cpu = f"cpu {seconds(result.cpu.process_cpu_s)}, peak memory {result.cpu.peak_rss_mb:.0f} MB"
     return f"workers: {workers.count}, {busy}; {cpu}"
+
+
+def _tuning(result: RunResult) -> list[str]:
+    """The number of workers: chosen why, changed when and why."""
+    tuning = result.tuning
+    if tuning is None:
+        return []
+    words = (f"workers began as {tuning.workers_started}", f"at most {tuning.workers_limit}", shown(tuning.reason))
+    later = [
+        f"tuning: {each.workers} workers after {seconds(each.at_s)}: {shown(each.reason)}"
+        for each in tuning.adjustments
+    ]
+    return [f"tuning: {', '.join(words)}", *later]
 
 
 def _phases(result: RunResult) -> str:

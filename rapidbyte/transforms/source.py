@@ -19,6 +19,7 @@ from rapidbyte.transforms.chain import Chain, plan_chain
 from rapidbyte.transforms.decode import arrow_columns
 from rapidbyte.transforms.flow import Resources
 from rapidbyte.transforms.printing import listed, printed
+from rapidbyte.tuning import Choice
 from rapidbyte.values import frozen
 
 
@@ -187,8 +188,7 @@ def _sampling(stream: StreamPlan) -> RunPlan:
     return RunPlan(
         pipeline="",
         streams=(stream,),
-        workers=1,
-        workers_reason="",
+        choice=Choice(mode="explicit", workers=1, limit=1, reason=""),
         checkpoint_interval_bytes=1 << 62,
         flush=FlushSettings(),
         max_retries=0,

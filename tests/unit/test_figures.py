@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from rapidbyte.contract import PartitionReceipt, WorkerReport
-from rapidbyte.engine.figures import shares, verdict, why_no_verdict, workers_summary
+from rapidbyte.engine.figures import workers_summary
+from rapidbyte.engine.shares import shares
+from rapidbyte.engine.verdict import Surroundings, verdict, why_no_verdict
 from rapidbyte.metrics import Laps, ReadTimes, WorkTimes
+from rapidbyte.result import Phases
+
+PHASES = Phases(preflight_s=0.1, prepare_s=0.1, load_s=10.0, finalize_s=0.5, cleanup_s=0.0)
+
+
+def around(**changes: Any) -> Surroundings:
+    """Two workers with enough to do on four cores that are not busy."""
+    found = Surroundings(workers=2, partitions=20, cores=4, busy_cores=0.3, phases=PHASES)
+    return replace(found, **changes)
 
 
 def report(
@@ -46,7 +60,7 @@ def test_the_verdict_names_the_side_that_the_workers_waited_for(
     times: WorkTimes, read: ReadTimes, blocked: float, expected: str
 ) -> None:
     """Waiting for a reader that is itself busy is the client's; a blocked socket is the destination's."""
-    found = verdict([report(times=times, read=read, blocked=blocked)])
+    found = verdict([report(times=times, read=read, blocked=blocked)], around())
     assert found is not None
     assert found.bottleneck == expected
     assert found.shares.source + found.shares.client + found.shares.destination == pytest.approx(1)
@@ -55,17 +69,17 @@ def test_the_verdict_names_the_side_that_the_workers_waited_for(
 def test_too_little_to_tell_is_no_verdict_and_a_reason() -> None:
     """Less than half a second of work, and a load of no rows."""
     short = report(times=WorkTimes(wait_source_s=0.1, write_s=0.3, connect_s=9), read=ReadTimes(blocked_s=1))
-    assert verdict([short]) is None
+    assert verdict([short], around()) is None
     assert why_no_verdict([short]) == "the workers had 0.40 s of work, which is too short to tell what limits a load"
-    assert verdict([short, short]) is not None
+    assert verdict([short, short], around()) is not None
     assert why_no_verdict([short, short]) is None
     empty = report(times=WorkTimes(wait_source_s=5, write_s=5), read=ReadTimes(blocked_s=1), rows=0)
-    assert (verdict([empty]), why_no_verdict([empty])) == (None, "no row was loaded")
+    assert (verdict([empty], around()), why_no_verdict([empty])) == (None, "no row was loaded")
 
 
 def test_nothing_measured_is_no_verdict() -> None:
     """Not known is None, never 0."""
-    assert verdict([]) is None
+    assert verdict([], around()) is None
     assert shares([report()]) is None
     summary = workers_summary([], 2)
     assert (summary.count, summary.active_ratio, summary.rows_skew_ratio, summary.rows_min) == (2, None, None, None)
@@ -93,3 +107,36 @@ def test_laps_cover_the_time_that_was_observed_but_for_what_was_skipped() -> Non
     times = laps.times()
     assert times.total_s == pytest.approx(times.connect_s + times.write_s)
     assert times.total_s <= laps._last - laps.started_at
+
+
+SLOW_SOURCE = report(times=WorkTimes(wait_source_s=9, write_s=1), read=ReadTimes(blocked_s=1))
+SLOW_TRANSFORM = report(times=WorkTimes(wait_source_s=1, transform_s=8, write_s=1), read=ReadTimes(blocked_s=1))
+SLOW_ENCODER = report(times=WorkTimes(wait_source_s=1, encode_s=8, write_s=1), read=ReadTimes(blocked_s=1))
+SLOW_NETWORK = report(times=WorkTimes(write_s=9, commit_s=1), blocked=9)
+SLOW_COMMIT = report(times=WorkTimes(write_s=2, commit_s=8), blocked=2)
+NOBODY = report(times=WorkTimes(wait_source_s=5, write_s=5), read=ReadTimes(blocked_s=1), blocked=5)
+
+
+@pytest.mark.parametrize(
+    ("measured", "surroundings", "advice"),
+    [
+        (SLOW_SOURCE, around(), "more workers than 2 help while both servers have idle cores; else read fewer columns"),
+        (SLOW_SOURCE, around(partitions=1), "only 1 of 2 workers had a part of it to read; a `partition_key`"),
+        (SLOW_SOURCE, around(partitions=2), "with 2 partitions, more than 2 workers would have nothing to do"),
+        (SLOW_SOURCE, around(from_server=False), "look at the disk or the network they come over"),
+        (SLOW_SOURCE, around(busy_cores=0.95), "its 4 cores busy, so more workers would not help"),
+        (SLOW_TRANSFORM, around(), "most of it in transforms: simplify them; more workers than 2 help"),
+        (SLOW_TRANSFORM, around(busy_cores=0.9), "most of it in transforms, and its 4 cores are busy: simplify them."),
+        (SLOW_ENCODER, around(), "most of it in encoding rows: give it faster cores"),
+        (SLOW_NETWORK, around(), "look at its CPU, disk and WAL, and at the network to it; more workers rarely help"),
+        (SLOW_NETWORK, around(direct=True), "and at indexes and triggers of the target"),
+        (SLOW_COMMIT, around(), "a larger `checkpoint_interval_bytes` commits less often"),
+        (NOBODY, around(), "No side waits for another: more workers than 2 help"),
+        (SLOW_SOURCE, around(phases=replace(PHASES, finalize_s=30.0)), "Publishing took 30.0 s and loading 10.0 s"),
+    ],
+)
+def test_the_advice_fits_what_was_measured(measured: WorkerReport, surroundings: Surroundings, advice: str) -> None:
+    """More workers are only advised where they would have something to do, and cores to do it on."""
+    found = verdict([measured], surroundings)
+    assert found is not None
+    assert advice in found.advice

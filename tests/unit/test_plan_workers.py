@@ -31,13 +31,17 @@ def test_workers_follow_from_cores_and_connections(
     asked: int | None, cores: int, left: int | None, found: tuple[int, str]
 ) -> None:
     """An explicit number is obeyed as far as connections go (A12, C11)."""
-    assert choose_workers(asked, cores=cores, source=None, destination=facts(left)) == found
+    choice = choose_workers(asked, cores=cores, source=None, destination=facts(left))
+    assert (choice.workers, choice.reason) == found
 
 
 def test_a_limit_of_a_role_or_database_is_named() -> None:
     """The side that has least counts."""
     found = choose_workers(4, cores=2, source=facts(4, "connection limit of role r"), destination=facts(50))
-    assert found == (2, "4 asked for, 2 fit into the source's free connections (connection limit of role r)")
+    assert (found.workers, found.reason) == (
+        2,
+        "4 asked for, 2 fit into the source's free connections (connection limit of role r)",
+    )
 
 
 def test_no_room_for_a_worker_is_refused() -> None:
@@ -59,11 +63,13 @@ def test_no_room_for_a_worker_is_refused() -> None:
 def test_two_ends_on_one_server_share_its_connections(source: str, destination: str, found: tuple[int, str]) -> None:
     """Ten are left: leader and snapshot take four, each worker two (C11)."""
     ends = [replace(facts(10), identity=identity) for identity in (source, destination)]
-    assert choose_workers(9, cores=2, source=ends[0], destination=ends[1]) == found
+    choice = choose_workers(9, cores=2, source=ends[0], destination=ends[1])
+    assert (choice.workers, choice.reason) == found
 
 
 def test_a_limit_of_one_end_is_not_shared() -> None:
     """The source's role may open five more, its server fifty: the snapshot takes two of the five (C11)."""
     source = replace(facts(5, "connection limit of role r"), identity="7/1")
     found = choose_workers(9, cores=2, source=source, destination=replace(facts(50), identity="7/2"))
-    assert found == (3, "9 asked for, 3 fit into the source's free connections (connection limit of role r)")
+    assert found.workers == 3
+    assert found.reason == "9 asked for, 3 fit into the source's free connections (connection limit of role r)"

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from rapidbyte.config.schema import result_schema
 from rapidbyte.errors import CancelledError, DataError, RapidbyteError, SourceError
 from rapidbyte.result import (
+    AdjustmentResult,
     ChecksumResult,
     CpuUsage,
     CursorResult,
@@ -26,6 +27,7 @@ from rapidbyte.result import (
     TimelineEntry,
     TimeShares,
     ToolInfo,
+    TuningResult,
     Verdict,
     WaitTimes,
     WorkerResult,
@@ -63,7 +65,9 @@ PROMISED = {
 """Keys of the result by the path of their object: the contract of `schema_version` 1."""
 
 ADDED = {
-    "": "exit_code dry_run warnings verdict_missing",
+    "": "exit_code dry_run warnings verdict_missing tuning",
+    "tuning": "mode workers_started workers_limit reason adjustments",
+    "tuning.adjustments[]": "at_s workers reason",
     "streams[]": "publish_reason sample",
     "error": "afterwards row_detail",
 }
@@ -158,6 +162,13 @@ def run(*streams: StreamResult, **changes: Any) -> RunResult:
         ddl_race_retries=0,
         tool=ToolInfo(name="rapidbyte", version="0.1.0", python="3.11.7"),
         server=ServerInfo(source="15.18", destination="18.4"),
+        tuning=TuningResult(
+            mode="auto",
+            workers_started=2,
+            workers_limit=8,
+            reason="auto: 2 cores",
+            adjustments=(AdjustmentResult(at_s=1.5, workers=3, reason="the destination was idle"),),
+        ),
         records_read=10,
         records_written=10,
         records_rejected=0,
@@ -279,6 +290,7 @@ def test_every_promised_key_is_there_and_no_other() -> None:
     document = to_document(run(stream(sample=SampleRows(columns=(), rows=())), error=ERROR))
     expected = {path: set(f"{keys} {ADDED.get(path, '')}".split()) for path, keys in PROMISED.items()}
     expected["streams[].checksum"] = {"source", "destination", "match"}
+    expected |= {path: set(ADDED[path].split()) for path in ("tuning", "tuning.adjustments[]")}
     expected["streams[].sample"] = {"columns", "rows"}
     assert expected == keys_by_path(document)
 

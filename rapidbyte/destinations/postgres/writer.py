@@ -70,9 +70,10 @@ def write_partition(
                     laps.lap("write")
                     size = _send(copy, target, first, arriving, laps, sent)
                     failpoint("w.copy_end")
+                    blocked_s = copy.blocked_s  # what comes is the commit's time
                     rows = copy.finish()
                 _require_all_rows(target, rows=rows, sent=blocks.row_count)
-                receipt = _receipt(target, partition, rows=rows, size=size, blocked_s=copy.blocked_s)
+                receipt = _receipt(target, partition, rows=rows, size=size, blocked_s=blocked_s)
                 _insert_receipt(connection, target, receipt, worker=worker)
                 failpoint("w.receipt")
             failpoint("w.commit_before")
