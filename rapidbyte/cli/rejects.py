@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rapidbyte.cli.options import EnvFileOption, OutputOption, PipelineArgument, ResultFormat, SetOption
+from rapidbyte.errors import ConfigError
 
 if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
@@ -44,6 +46,9 @@ def rejects(
     spec = load_spec(pipeline, override, env_file)
     text = wants_text(console, output)
     with wiring.ledger(spec) as ledger:
+        if ids:
+            known = {each.reject_id for each in ledger.rejects(stream=stream, ids=ids, limit=len(ids))}
+            _require_known(ids, known)
         if action is RejectsAction.replay:
             done = ledger.replay(keys_of(spec), stream=stream, ids=ids or None)
             console.require_print(replay_text(done) if text else document_text(replay_document(done, spec.pipeline)))
@@ -53,6 +58,17 @@ def rejects(
     document = rejects_document(found, spec.pipeline, shows_rows=shows)
     console.require_print(rejects_text(found, shows_rows=shows) if text else document_text(document))
     return 0
+
+
+def _require_known(ids: Sequence[int], known: Set[int]) -> None:
+    unknown = [str(each) for each in ids if each not in known]
+    if unknown:
+        raise ConfigError(
+            f"no row of this pipeline was set aside under {', '.join(unknown)}",
+            code="reject_unknown",
+            hint="`rapidbyte rejects list PIPELINE` has the numbers",
+            afterwards="nothing was changed",
+        )
 
 
 def keys_of(spec: PipelineSpec) -> dict[str, StreamKeys]:

@@ -79,7 +79,7 @@ def _require_plain(path: Path) -> None:
 
 def _unwritable(path: Path, why: str) -> ConfigError:
     return ConfigError(
-        f"the result cannot be written to {path}: {why}",
+        f"the file cannot be written to {path}: {why}",
         code="result_unwritable",
-        hint="nothing was started; give --result the name of a file in a folder that you may write",
+        hint="nothing was started; name a file in a folder that you may write",
     )

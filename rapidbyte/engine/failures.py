@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rapidbyte.contract import WriteContract
-from rapidbyte.errors import RapidbyteError
+from rapidbyte.errors import DataError, RapidbyteError
 from rapidbyte.plan import StreamPlan
+from rapidbyte.rejects import RejectPolicy
+
+
+def with_way_out(error: RapidbyteError, rejects: RejectPolicy) -> RapidbyteError:
+    """The error of one bad row says how to load the others; one that has a hint of its own keeps it."""
+    is_a_row = isinstance(error, DataError) and error.context.line is not None
+    if is_a_row and error.hint is None and not rejects.sets_aside:
+        error.hint = "correct the row, or have such rows set aside: `on_data_error: dlq` or `skip` at the destination"
+    return error
 
 
 def of_the_target(error: RapidbyteError, contract: WriteContract) -> RapidbyteError:

@@ -388,8 +388,9 @@ def _set_aside(outcome: StreamOutcome) -> tuple[str, ...]:
     if not count or outcome.plan is None:
         return ()
     rows = "1 bad row was" if count == 1 else f"{count} bad rows were"
-    kept = "`rapidbyte rejects list` names them" if outcome.plan.rejects.action == "dlq" else "they were not kept"
-    return (f"{rows} set aside: {kept}",)
+    if outcome.plan.rejects.action == "dlq":
+        return (f"{rows} set aside: `rapidbyte rejects list PIPELINE` names them",)
+    return (f"{rows} set aside: they were not kept",)
 
 
 def _checksum(outcome: StreamOutcome) -> ChecksumResult | None:

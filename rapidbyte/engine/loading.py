@@ -14,7 +14,7 @@ from copy import copy
 from dataclasses import replace
 
 from rapidbyte.contract import LoadReceipts, WorkerReport, WriteContract
-from rapidbyte.engine.failures import afterwards, of_the_target, reported
+from rapidbyte.engine.failures import afterwards, of_the_target, reported, with_way_out
 from rapidbyte.engine.fencing import or_fenced
 from rapidbyte.engine.jobs import (
     StreamLoad,
@@ -343,7 +343,7 @@ class Loading:
 
     def _end_failed(self, load: StreamLoad, error: RapidbyteError, reports: tuple[WorkerReport, ...] = ()) -> None:
         cause = or_fenced(self._work, self._work.stopping.told(error))
-        told = explained(of_the_target(copy(cause), load.contract), load.plan)
+        told = with_way_out(explained(of_the_target(copy(cause), load.contract), load.plan), load.plan.rejects)
         told.context = replace(told.context, stream=load.name)
         told.at(table=str(load.plan.target), afterwards=afterwards(load.plan, told))
         cancelled = isinstance(told, CancelledError)

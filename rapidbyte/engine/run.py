@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from rapidbyte.contract import WriteContract
-from rapidbyte.engine.failures import reported
+from rapidbyte.engine.failures import reported, with_way_out
 from rapidbyte.engine.figures import RunIdentity, build
 from rapidbyte.engine.jobs import Work
 from rapidbyte.engine.loading import Loading
@@ -148,7 +148,7 @@ def _ended(found: Preflight, prepared: Prepared, loading: Loading, warnings: tup
 
 def _failed_before_plan(spec: PipelineSpec, runtime: Runtime, error: RapidbyteError) -> RunOutcome:
     """Nothing was planned: the stream that the error names has failed, the others are skipped."""
-    error.at(afterwards="the destination was not touched")
+    with_way_out(error, spec.destination.rejects).at(afterwards="the destination was not touched")
     names = runtime.options.streams
     streams = [stream for stream in spec.streams if not names or stream.name in names]
     return RunOutcome(plan=None, streams=tuple(_unbegun(stream, error) for stream in streams), error=reported(error))

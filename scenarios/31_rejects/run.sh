@@ -31,6 +31,7 @@ expect "the worker's login has no rights left on tables" "" "$(dest_sql "SELECT 
 
 rapidbyte rejects list pipeline.yaml --output json > list.json
 expect "no value is listed" "" "$(grep -o '"row"\|99999' list.json || true)"
+expect_exit 2 rapidbyte rejects replay pipeline.yaml 99999999 > unknown.json
 expect "its state" "waiting" "$(json list.json rejects.0.state)"
 
 dest_sql "ALTER TABLE raw.orders DROP CONSTRAINT orders_amount_check, ALTER amount TYPE int"

@@ -98,6 +98,16 @@ def test_fail_ends_the_load(shop: tuple[str, str]) -> None:
     assert rows_of(shop[1], "SELECT count(*) FROM raw.orders") == [(0,)]
 
 
+def test_one_bad_row_says_how_the_others_can_be_loaded(destination_db: str, tmp_path: Path) -> None:
+    """Where nothing else is to be said of it."""
+    spec = orders(csv_file(tmp_path, "id,amount,name\n1,2,a\n3\n"), destination_db, RejectPolicy(), **TYPES)
+    _, error = refused(spec, 5, "row_malformed")
+    assert (error.line, error.hint) == (
+        3,
+        "correct the row, or have such rows set aside: `on_data_error: dlq` or `skip` at the destination",
+    )
+
+
 @pytest.mark.parametrize("action", ["skip", "dlq"])
 def test_too_many_bad_rows_of_all_partitions_together_end_the_load(shop: tuple[str, str], action: Any) -> None:
     """Exit 5, nothing published, and nothing stored of a load that is given up."""

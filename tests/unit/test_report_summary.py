@@ -47,6 +47,8 @@ def test_under_the_table_are_total_workers_phases_and_the_meaning_of_the_exit_co
     words = [line.split(":")[0] for line in summarize(run).lines]
     assert [word for word in words if word != "verdict"] == ["total", "workers", "phases", "exit 0"]
     assert summarize(run).lines[0] == "total: 1,500 rows written, 2.0 KB, 600 rows/s, 1.3 MB/s"
+    aside = replace(run, records_rejected=4)
+    assert summarize(aside).lines[0] == "total: 1,500 rows written, 4 set aside, 2.0 KB, 600 rows/s, 1.3 MB/s"
     assert summarize(run).lines[-1] == "exit 0: done"
     assert ("verdict" in words) is (run.verdict is not None or run.verdict_missing is not None)
 
