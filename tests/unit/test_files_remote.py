@@ -32,7 +32,7 @@ from rapidbyte.sources.files.remote import RemoteFile, public
 from rapidbyte.sources.files.source import _text_ranges
 from rapidbyte.spec import FilesSourceSpec, Storage, StreamSpec
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 SIGNATURE = "X-Amz-Signature=deadbeefsecret"
 
