@@ -64,6 +64,7 @@ def run_bench(options: BenchOptions, tell: Callable[[str], None]) -> BenchReport
         tempfile.TemporaryDirectory(prefix="rapidbyte-bench-") as folder,
     ):
         reading.autocommit = writing.autocommit = True
+        tables.claim(writing)
         tell(f"making {rows:,} rows of {profile.name}")
         with translated("source", f"making the {profile.name} table"):
             tables.make_table(reading, profile, rows)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from psycopg import sql
 
 from rapidbyte.bench.profiles import Profile
+from rapidbyte.errors import BusyError
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import SESSION, PgConnection, begin, rollback
 
@@ -20,6 +21,17 @@ def make_databases(connection: PgConnection, names: Sequence[str]) -> None:
     for name in names:
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+
+def claim(connection: PgConnection) -> None:
+    """Keeps other benchmarks off this database until the connection is closed. Raises BusyError."""
+    row = connection.execute("SELECT pg_try_advisory_lock(pg_catalog.hashtext('rapidbyte bench'))").fetchone()
+    if row is None or not row[0]:
+        raise BusyError(
+            "another benchmark uses this database",
+            code="bench_busy",
+            hint="wait for its end, or name another server with --dsn",
+        )
 
 
 def make_table(connection: PgConnection, profile: Profile, rows: int) -> None:

@@ -16,7 +16,7 @@ from rapidbyte.bench.ends import Ends
 from rapidbyte.bench.figures import BenchReport
 from rapidbyte.bench.modes import Field, Mode
 from rapidbyte.bench.shapes import TABLES
-from rapidbyte.errors import CheckError
+from rapidbyte.errors import BusyError, CheckError
 from rapidbyte.model import Secret
 from rapidbyte.pg.session import connect
 from rapidbyte.spec import Connection
@@ -115,6 +115,16 @@ def test_insert_is_what_copy_is_measured_against(bench: Callable[..., BenchRepor
 def test_every_other_table_can_be_measured(bench: Callable[..., BenchReport], profile: str) -> None:
     """Rows of every shape arrive as they were."""
     assert bench(Mode.copy, profile).profile == profile
+
+
+def test_two_benchmarks_do_not_share_a_database(bench: Callable[..., BenchReport], destination_db: str) -> None:
+    """The second would drop the first one's target while it is loaded."""
+    first = connect(Connection(dsn=Secret(destination_db)), side="destination", application_name="test")
+    with first:
+        first.autocommit = True
+        tables.claim(first)
+        with pytest.raises(BusyError, match="another benchmark uses this database"):
+            bench(Mode.copy)
 
 
 def test_a_contender_that_loads_other_rows_is_no_fast_one(source_db: str, destination_db: str, tmp_path: Path) -> None:
