@@ -295,7 +295,7 @@ def test_an_address_is_one_exactly_where_it_is_one_to_the_server(
     connection: psycopg.Connection, texts: list[str]
 ) -> None:
     """Each text becomes the bytes that the server makes of it, or is refused as the server refuses it."""
-    for text in [*texts, "10.1/16", "10.1.2.3.", "1:2::3:/64", "::ffff:1.2.3.4/100"]:
+    for text in [*texts, "10.1/16", "10.1.2.3.", "1:2::3:/64", "::ffff:1.2.3.4/100", "::1.2.3.4:/64"]:
         try:
             with connection.transaction():
                 expected = connection.execute("SELECT inet_send(%s::inet)", (text,)).fetchone()

@@ -89,7 +89,7 @@ def _six(text: str) -> bytes:
     address, mark, bits = text.partition("/")
     if mark and (not _BITS_6.fullmatch(bits) or int(bits) > 128):
         raise ValueError("not an address")
-    if mark and address.endswith(":") and not address.endswith("::"):
+    if mark and address.endswith(":") and not address.endswith("::") and "." not in address:
         address = address[:-1]  # the server passes over one there
     try:
         packed = socket.inet_pton(socket.AF_INET6, address)
