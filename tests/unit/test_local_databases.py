@@ -228,6 +228,15 @@ def test_what_is_no_database_is_an_error_of_the_source(tmp_path: Path, name: str
     assert raised.value.code == "file_corrupt"
 
 
+def test_a_database_of_the_other_kind_says_which_it_is(tmp_path: Path) -> None:
+    """Not which extension of DuckDB is missing."""
+    sqlite_of(tmp_path, "CREATE TABLE t (a int)").close()
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(SourceError, match="is a database of SQLite") as raised:
+        read(DuckDatabase(str(path), base_dir=str(tmp_path), memory_bytes=1 << 27, stop=lambda: False))
+    assert raised.value.hint == "write `use: sqlite`"
+
+
 def test_a_database_that_is_written_to_meanwhile_is_noticed(tmp_path: Path) -> None:
     """SQLite does not keep writers out; what was read may not belong together."""
     database = sqlite_of(tmp_path, "CREATE TABLE t (a INTEGER)", "INSERT INTO t VALUES (1)")

@@ -201,6 +201,8 @@ def _connected(path: str | None, base_dir: str, memory_bytes: int) -> Any:
     }
     if path is not None and not Path(path).is_file():
         raise SourceError(f"{path}: there is no such file", code="file_not_found", hint="is the path right?")
+    if path is not None and _is_sqlite(path):
+        raise SourceError(f"{path} is a database of SQLite", code="file_corrupt", hint="write `use: sqlite`")
     try:
         if path is None:
             opened = duckdb.connect(":memory:", config=config)
@@ -217,6 +219,12 @@ def _connected(path: str | None, base_dir: str, memory_bytes: int) -> Any:
             hint="DuckDB lets a file be read by others only while nobody has it open for writing" if busy else None,
         ) from error
     return opened
+
+
+def _is_sqlite(path: str) -> bool:
+    """DuckDB would ask for an extension to read it, which is not loaded."""
+    with Path(path).open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _require_one(connection: Any, stream: StreamSpec) -> None:
