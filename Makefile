@@ -3,6 +3,7 @@
 #   make demo       load real data into an embedded PostgreSQL and print the result
 #   make test       everything: format, lint, types, import rules, all tests, the scenarios
 #   make check      format, lint, types, import rules, quick unit tests: a minute and a quarter
+#   make search     the property tests over and over, with examples by chance; ROUNDS=20
 #   make faults     break runs in every way and compare with a model: the slice of every commit
 #   make soak       all of it, for days; MINUTES=60 SEED=7 for a part by chance; writes RELIABILITY.md
 #   make mutants    seeded defects that make faults must find
@@ -20,6 +21,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= auto
 SEED ?= 1
+ROUNDS ?= 5
 PYTEST := $(BIN)/pytest -q -n $(PYTEST_WORKERS) --maxprocesses 4
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
 # Byte code for an editable install too: without it every start compiles 90 files (0.3 s).
@@ -29,7 +31,7 @@ RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	if command -v $$p >/dev/null && $$p -c '$(RECENT)' 2>/dev/null; then echo $$p; break; fi; done)
 
-.PHONY: help demo test check static format lint types imports unit all-tests scenarios faults soak mutants test-pg15 bench docs clean
+.PHONY: help demo test check static format lint types imports unit all-tests search scenarios faults soak mutants test-pg15 bench docs clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -80,6 +82,10 @@ unit: $(VENV)/.installed-dev
 
 all-tests: $(VENV)/.installed-dev
 	@$(PYTEST) tests
+
+search: $(VENV)/.installed-dev
+	@for round in $$(seq $(ROUNDS)); do $(PYTEST) --hypothesis-profile random \
+		$$(grep -rl --include='test_*.py' '@given' tests); done
 
 scenarios: $(VENV)/.installed-dev
 	@scenarios/run

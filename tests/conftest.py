@@ -34,10 +34,10 @@ from tests.kit.server import (
 SERVER_FOLDER = "RAPIDBYTE_TEST_FOLDER"
 """Environment variable by which pytest tells its xdist workers where the server is."""
 
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-settings.register_profile(
-    "quick", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_anywhere = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("random", _anywhere)
+settings.register_profile("default", _anywhere, derandomize=True)  # a commit is red or green, not red by chance
+settings.register_profile("quick", _anywhere, max_examples=20, derandomize=True)
 settings.load_profile("default")
 
 

@@ -18,6 +18,7 @@ from rapidbyte.pg.messages import Frames
 from rapidbyte.pg.session import PgConnection, is_plain
 from rapidbyte.pg.session import connect as open_session
 from rapidbyte.spec import Connection
+from tests.postgres.proxying import proxied
 
 Connect = Callable[..., psycopg.Connection]
 
@@ -231,3 +232,12 @@ def test_a_destination_that_is_ended_among_the_rows_is_told(
                     other.execute("SELECT pg_terminate_backend(%s)", (writing.info.backend_pid,))
             forward(copy, frames)
         copy.finish()
+
+
+@pytest.mark.parametrize(("gss", "plain"), [("disable", True), ("prefer", False)])
+def test_only_what_is_known_to_be_without_encryption_is_plain(source_db: str, gss: str, *, plain: bool) -> None:
+    """Over TCP, where libpq may have agreed on encryption, messages stay libpq's."""
+    with proxied(source_db) as proxy:
+        dsn = proxy.dsn.replace("gssencmode=disable", f"gssencmode={gss}")
+        for connection in session(dsn):
+            assert is_plain(connection) is plain

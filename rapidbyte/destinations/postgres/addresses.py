@@ -22,6 +22,7 @@ _HOST_4 = struct.unpack("<I", bytes((_FAMILY_4, 32, 0, 4)))[0]
 """What stands before the four bytes of a host: family, bits, whether it is a cidr, bytes; as a little-endian number."""
 
 _OCTETS = re.compile(r"(?P<octets>[0-9]+(?:\.[0-9]+){0,3})\.?(?:/(?P<bits>[0-9]+))?")
+_OCTET_6 = re.compile(r"(?:0|[1-9][0-9]{0,2})?")
 _BITS_6 = re.compile(r"0|[1-9][0-9]{0,2}")
 
 
@@ -86,13 +87,25 @@ def _four(text: str) -> bytes:
 
 
 def _six(text: str) -> bytes:
+    """As `inet_net_pton_ipv6` of PostgreSQL's, which is looser than the system's: see _dotted and the single colon."""
     address, mark, bits = text.partition("/")
     if mark and (not _BITS_6.fullmatch(bits) or int(bits) > 128):
         raise ValueError("not an address")
-    if mark and address.endswith(":") and not address.endswith("::") and "." not in address:
+    head, colon, dotted = address.rpartition(":")
+    if "." in dotted:
+        address = head + colon + _dotted(dotted, is_closed=not mark)
+    elif mark and address.endswith(":") and not address.endswith("::") and "." not in address:
         address = address[:-1]  # the server passes over one there
     try:
         packed = socket.inet_pton(socket.AF_INET6, address)
     except (OSError, ValueError):  # of a character that no system's call takes
         raise ValueError("not an address") from None
     return bytes((_FAMILY_6, int(bits) if mark else 128, 0, 16)) + packed
+
+
+def _dotted(text: str, *, is_closed: bool) -> str:
+    """The four numbers at the end of an IPv6 address, as two groups; as the server takes them, missing ones are 0."""
+    octets = text.split(".")
+    if len(octets) > 4 or any(not _OCTET_6.fullmatch(octet) for octet in octets) or (is_closed and not octets[-1]):
+        raise ValueError("not an address")
+    return bytes(int(octet or 0) for octet in octets).ljust(4, b"\0").hex(":", 2)
