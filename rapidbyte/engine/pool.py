@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from rapidbyte.contract import WorkerReport
 from rapidbyte.engine.worker import PartitionJob, PartitionRetried, Watch, become_worker, run_partition
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.ports import Stop
 from rapidbyte.values import frozen
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @frozen
@@ -49,31 +53,42 @@ class StopLine:
 
 
 class Crew(ThreadPoolExecutor):
-    """An Executor whose threads are workers 0, 1, 2 and so on; it can take in one more."""
+    """An Executor whose threads are workers 0, 1, 2 and so on; it can take in more, up to `limit`."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, limit: int | None = None) -> None:
+        self._limit = max(workers, limit or workers)
+        self._places = threading.Semaphore(workers)
+        self._handed_in: deque[Future[Any]] = deque()
         numbers = itertools.count()
-        super().__init__(workers, thread_name_prefix="worker", initializer=lambda: become_worker(next(numbers)))
+
+        def begin() -> None:
+            # A thread of an executor begins with the first job that finds none idle; those beyond `workers` wait here.
+            self._places.acquire()
+            become_worker(next(numbers))
+
+        super().__init__(self._limit, thread_name_prefix="worker", initializer=begin)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As every Executor's."""
+        future = super().submit(fn, *args, **kwargs)
+        self._handed_in.append(future)
+        return future
 
     @property
     def waiting(self) -> int:
-        """Jobs that no worker has taken up."""
-        return self._work_queue.qsize()
+        """Jobs that no worker has taken up; they are taken up in the order in which they came."""
+        while self._handed_in and (self._handed_in[0].running() or self._handed_in[0].done()):
+            self._handed_in.popleft()
+        return len(self._handed_in)
 
     def grow(self) -> None:
         """One more worker, who begins at once where there is work."""
-        self._max_workers += 1
-        with suppress(RuntimeError):  # it is being shut down: there is nothing left to do
-            # A thread begins when something is handed in while none is idle, and takes the first job that waits.
-            # Threads that found work in the last moment are still counted as idle: each of them costs a try.
-            for _ in range(self._max_workers):
-                self.submit(_nothing)
-                if len(self._threads) == self._max_workers:
-                    break
+        self._places.release()
 
-
-def _nothing() -> None:
-    """Is done by whoever comes to it."""
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As every Executor's."""
+        self._places.release(self._limit)  # threads that were never needed are to end, too
+        super().shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
 def thread_pool(workers: int) -> Crew:

@@ -49,7 +49,7 @@ class Tuner:
     def crew(self) -> ThreadPoolExecutor:
         """The pool of a round, with as many workers as the run has come to have."""
         with self._lock:
-            self._crew = Crew(self.workers)
+            self._crew = Crew(self.workers, limit=self.choice.limit)
             self._begin()
             return self._crew
 

@@ -127,11 +127,12 @@ def auto(workers: int, limit: int) -> Choice:
 
 def test_a_crew_that_grows_gives_its_new_worker_what_waits() -> None:
     """A job that waited behind a busy worker is done while that one is still busy."""
-    release, done = threading.Event(), threading.Event()
-    with Crew(1) as crew:
-        crew.submit(release.wait, 30)
+    begun, release, done = threading.Event(), threading.Event(), threading.Event()
+    with Crew(1, limit=3) as crew:
+        crew.submit(lambda: (begun.set(), release.wait(30)))
         crew.submit(done.set)
-        assert crew.waiting == 1
+        assert begun.wait(30)
+        assert (crew.waiting, done.is_set()) == (1, False)
         crew.grow()
         assert done.wait(30)
         release.set()
