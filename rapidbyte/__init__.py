@@ -12,6 +12,9 @@ The map, in reading order:
     values, errors, model         words: @frozen, the error tree, names, columns, types, secrets
     partition, metrics            the half-open ranges; laps and CPU
     spec, plan, result            what was asked for, what will be done, what was done
+    transforms                    what happens to rows on their way: sql, validate, mask, columns
+    rejects                       bad rows: what is told of one, how many there may be
+    tuning                        how many workers, and why
     config                        YAML -> PipelineSpec, every problem at once
     pg                            the one door to psycopg, types, catalog look-ups
     sources, destinations         adapters; they do not know each other

@@ -202,7 +202,7 @@ def _elsewhere(reason: str) -> Callable[[BenchReport], Finding | str]:
 
 _CLIENT_CPU = Target(
     name="small: client CPU seconds per million rows",
-    source="reading row by row through libpq takes 0.5 s of it",
+    source="two psql's take as much; start-up is two thirds of ours, reading the rest",
     limit=0.7,
     find=_client_cpu,
 )
