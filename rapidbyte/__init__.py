@@ -12,9 +12,13 @@ The map, in reading order:
     values, errors, model         words: @frozen, the error tree, names, columns, types, secrets
     partition, metrics            the half-open ranges; laps and CPU
     spec, plan, result            what was asked for, what will be done, what was done
+    decisions                     from the one to the next, for a run as a whole
+    events                        what a run says of itself while it goes on
     transforms                    what happens to rows on their way: sql, validate, mask, columns
-    rejects                       bad rows: what is told of one, how many there may be
-    tuning                        how many workers, and why
+    cursor, rejects               how far an increment has come; bad rows: what is told of one, how many there may be
+    tuning, retry                 how many workers, and why; what is tried again
+    comparison                    what `verify` asks of each end
+    failpoints                    where tests make a run fail
     config                        YAML -> PipelineSpec, every problem at once
     pg                            the one door to psycopg, types, catalog look-ups
     sources, destinations         adapters; they do not know each other

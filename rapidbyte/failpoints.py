@@ -157,6 +157,7 @@ class _Switch:
         self._lock = threading.Lock()
 
     def reach(self, name: str) -> None:
+        """Does what the environment asks for at this place."""
         with self._lock:
             if self._armed is None:
                 self.on = False  # when it cannot be read, that is told once

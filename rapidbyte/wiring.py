@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 
 from rapidbyte import __version__
 from rapidbyte.cursor import StoredCursor
+from rapidbyte.decisions import select_streams
 from rapidbyte.engine.preflight import preflight
 from rapidbyte.engine.run import execute, new_run_id
 from rapidbyte.engine.verification import VerifyReport
 from rapidbyte.errors import ConfigError, RapidbyteError, SourceError
+from rapidbyte.events import Event, Notice, Observer
 from rapidbyte.partition import Partition
-from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape, select_streams
-from rapidbyte.ports import Event, Leader, Notice, Observer, ReadPartition, Runtime, Source, Stop, WritePartition, never
+from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
+from rapidbyte.ports import Leader, ReadPartition, Runtime, Source, Stop, WritePartition, never
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
     MEGABYTE,

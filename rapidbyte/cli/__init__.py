@@ -1,12 +1,13 @@
 """The command line. `main` is the console script; one file a command; the only broad `except` of the project.
 
 application   the Typer application: global options and the list of commands
-run, check, plan, discover, verify, runs, state, gc, report, init, schema, demo, psql, bench
+run, check, plan, discover, verify, runs, state, rejects, gc, report, init, schema, demo, psql, bench
 looking       what check and plan have in common
 options       what several commands take
 console       stdout for the result, stderr for the rest
 progress      events counted and told; live: the same and the summary with rich
 library_log   what libraries log, told the same way
+events_file   --events
 result_file   --result; signals: SIGINT and SIGTERM; crash: a defect of ours, told in one line
 reference     writes docs/cli.md and docs/exit-codes.md from the application
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import ConfigError
-from rapidbyte.ports import (
+from rapidbyte.events import (
     BlockMoved,
     Event,
     Notice,

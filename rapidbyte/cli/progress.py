@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from rapidbyte.ports import (
+from rapidbyte.events import (
     BlockMoved,
     Notice,
     PartitionLoaded,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from rapidbyte.cli.console import Console
-    from rapidbyte.ports import Event, Observer
+    from rapidbyte.events import Event, Observer
 
 TELL_EVERY_SECONDS = 5.0
 ALMOST = 0.99

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rapidbyte.cli.events_file import EventsFile
     from rapidbyte.cli.result_file import ResultFile
     from rapidbyte.errors import Problem, RapidbyteError
-    from rapidbyte.ports import Event, Observer
+    from rapidbyte.events import Event, Observer
     from rapidbyte.result import RunResult
     from rapidbyte.spec import PipelineSpec, RunOptions
 

@@ -7,23 +7,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rapidbyte.config.models import (
-    ConnectionKeys,
+from rapidbyte.config.confinement_keys import Limits
+from rapidbyte.config.connection_keys import ConnectionKeys
+from rapidbyte.config.destination_keys import Destination, DestinationKeys
+from rapidbyte.config.models import Pipeline, ResourceKeys
+from rapidbyte.config.scalars import NO_BOUND
+from rapidbyte.config.source_keys import (
     DatabaseFileSource,
     DatabaseFileStream,
-    Destination,
-    DestinationKeys,
     FilesSource,
     FilesSourceKeys,
     FilesStream,
-    Limits,
-    Pipeline,
     PostgresSource,
     PostgresSourceKeys,
     PostgresStream,
-    ResourceKeys,
 )
-from rapidbyte.config.scalars import NO_BOUND
 from rapidbyte.config.transform_conversion import transforms_of
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rapidbyte.config.models import DatabaseFileStream, Destination, FilesStream, PostgresStream
+from rapidbyte.config.destination_keys import Destination
 from rapidbyte.config.problems import Finding, Path
+from rapidbyte.config.source_keys import DatabaseFileStream, FilesStream, PostgresStream
 
 
 def check_cursor(

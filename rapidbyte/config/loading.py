@@ -12,25 +12,22 @@ from pydantic import ValidationError
 
 from rapidbyte.config import document
 from rapidbyte.config.conversion import make_spec
+from rapidbyte.config.destination_keys import Destination
 from rapidbyte.config.document import Node, printable, read_document, read_text
 from rapidbyte.config.environment import Substitution, find_variables
-from rapidbyte.config.models import (
-    DatabaseFilePipeline,
-    DatabaseFileSource,
-    DatabaseFileStream,
-    Destination,
-    FilesPipeline,
-    FilesSource,
-    FilesStream,
-    Pipeline,
-    PostgresPipeline,
-    PostgresSource,
-    PostgresStream,
-    Section,
-)
+from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, Pipeline, PostgresPipeline
 from rapidbyte.config.overrides import apply_overrides
 from rapidbyte.config.problems import Finding, Index, config_error, findings_of
 from rapidbyte.config.rules import Sections, check_rules
+from rapidbyte.config.section import Section
+from rapidbyte.config.source_keys import (
+    DatabaseFileSource,
+    DatabaseFileStream,
+    FilesSource,
+    FilesStream,
+    PostgresSource,
+    PostgresStream,
+)
 from rapidbyte.config.transform_keys import TransformKeys
 from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.spec import PipelineSpec

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from rapidbyte.config.document import Listing, Mapping, Node, Place, Scalar, Unusable, shown
-from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, Pipeline, PostgresPipeline, Section
+from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, Pipeline, PostgresPipeline
+from rapidbyte.config.section import Section
 from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.values import frozen
 

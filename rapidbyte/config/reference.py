@@ -10,9 +10,10 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, PostgresPipeline, Section
+from rapidbyte.config.models import DatabaseFilePipeline, FilesPipeline, PostgresPipeline
 from rapidbyte.config.problems import keys_of, section_in, sections
 from rapidbyte.config.scalars import UNITS, Kind
+from rapidbyte.config.section import Section
 
 _SHARED = ("permissions", "limits")
 """Mappings that stand at several places with the same keys; told once."""

@@ -5,21 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from rapidbyte.config.confinement_keys import Limits, Permissions
+from rapidbyte.config.connection_keys import ConnectionKeys
 from rapidbyte.config.cursor_rules import check_cursor
-from rapidbyte.config.models import (
-    ConnectionKeys,
+from rapidbyte.config.destination_keys import Destination
+from rapidbyte.config.problems import Finding, Path
+from rapidbyte.config.source_keys import (
     DatabaseFileSource,
     DatabaseFileStream,
-    Destination,
     FilesSource,
     FilesSourceKeys,
     FilesStream,
-    Limits,
-    Permissions,
     PostgresSource,
     PostgresStream,
 )
-from rapidbyte.config.problems import Finding, Path
 from rapidbyte.config.transform_keys import TransformKeys
 from rapidbyte.config.transform_rules import check_transforms
 from rapidbyte.model import IDENTIFIER_BYTES

@@ -373,3 +373,7 @@ Lag = Annotated[
 Names = Annotated[tuple[Identifier, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind(name="list of names")]
 Texts = Annotated[tuple[RawText, ...], BeforeValidator(as_list), Kind(name="list of texts")]
 Patterns = Annotated[tuple[Text, ...], BeforeValidator(as_list), AfterValidator(_unique), Kind(name="list of patterns")]
+Count = Annotated[Integer, AfterValidator(at_least(0))]
+Positive = Annotated[Integer, AfterValidator(at_least(1))]
+Word = BeforeValidator(as_word)
+"""Before a Literal: one of a few words."""

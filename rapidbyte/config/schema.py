@@ -8,7 +8,8 @@ from pydantic import Field, TypeAdapter
 
 from rapidbyte import result
 from rapidbyte.config.field_docs import field_docs
-from rapidbyte.config.models import DatabaseFileSource, FilesSource, PipelineKeys, PostgresSource
+from rapidbyte.config.models import PipelineKeys
+from rapidbyte.config.source_keys import DatabaseFileSource, FilesSource, PostgresSource
 from rapidbyte.result import CursorResult, RunResult, SchemaChangeResult, StreamResult
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

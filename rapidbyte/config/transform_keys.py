@@ -19,9 +19,9 @@ from rapidbyte.config.scalars import (
     RawText,
     SecretText,
     Sql,
+    Word,
     as_list,
     as_text,
-    as_word,
     as_written,
     at_least,
     fault,
@@ -30,7 +30,6 @@ from rapidbyte.config.section import Section
 from rapidbyte.model import IDENTIFIER_BYTES
 from rapidbyte.spec import CaseStyle, MaskMethod
 
-Word = BeforeValidator(as_word)
 _VALUE_SCHEMA = {"type": ["string", "number", "boolean"]}
 _METHODS = ("hash", "redact", "partial", "null")
 

@@ -1,1 +1,1 @@
-"""Where rows go to."""
+"""Where rows go to: postgres."""

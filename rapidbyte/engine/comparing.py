@@ -9,10 +9,11 @@ from typing import Protocol
 
 from rapidbyte.comparison import ComparedColumn, Cut, LedgerFacts, RowEnd
 from rapidbyte.cursor import NullCursor, StoredCursor
+from rapidbyte.decisions import select_streams
 from rapidbyte.engine.verification import ComparisonPlan, StreamComparison, VerifyReport, plain, plan_comparison
 from rapidbyte.engine.verify import compare
 from rapidbyte.model import Column, ColumnType, QualifiedName, ServerFacts
-from rapidbyte.plan import ConversionKind, StreamShape, select_streams
+from rapidbyte.plan import ConversionKind, StreamShape
 from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
 
 

@@ -8,8 +8,8 @@ from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.engine.jobs import Work
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import RapidbyteError
+from rapidbyte.events import StreamFinished
 from rapidbyte.plan import StreamPlan
-from rapidbyte.ports import StreamFinished
 
 Bounds = Mapping[str, CursorBounds | RapidbyteError]
 """By the name of an incremental stream: from where to where it goes, or why that could not be told."""

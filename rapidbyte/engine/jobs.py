@@ -15,9 +15,10 @@ from rapidbyte.engine.pool import Watchers
 from rapidbyte.engine.stopping import Stopping
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import RapidbyteError
+from rapidbyte.events import BlockMoved, Observer, PartitionLoaded, Retried, StreamStarted
 from rapidbyte.partition import Partition, can_be_named_again
 from rapidbyte.plan import RunPlan, StreamPlan
-from rapidbyte.ports import Block, BlockMoved, Observer, PartitionLoaded, Retried, Runtime, Snapshot, StreamStarted
+from rapidbyte.ports import Block, Runtime, Snapshot
 from rapidbyte.rejects import RejectPolicy, first_of, too_many
 from rapidbyte.retry import RetryPolicy, repeat
 from rapidbyte.values import field, frozen

@@ -32,8 +32,9 @@ from rapidbyte.engine.tuner import Tuner
 from rapidbyte.engine.volatile import explained
 from rapidbyte.engine.worker import PartitionJob
 from rapidbyte.errors import CancelledError, RapidbyteError, SourceError
+from rapidbyte.events import StreamFinished
 from rapidbyte.failpoints import failpoint
-from rapidbyte.ports import FinalizeReport, Publication, Snapshot, StreamFinished
+from rapidbyte.ports import FinalizeReport, Publication, Snapshot
 from rapidbyte.result import StreamStatus
 from rapidbyte.values import frozen
 

@@ -9,8 +9,9 @@ from rapidbyte.contract import PartitionReceipt, WorkerReport
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.engine.tuner import Adjustment
 from rapidbyte.errors import RapidbyteError
+from rapidbyte.events import Observer, PhaseStarted
 from rapidbyte.plan import RunPlan, StreamPlan
-from rapidbyte.ports import FinalizeReport, Observer, PhaseStarted
+from rapidbyte.ports import FinalizeReport
 from rapidbyte.result import Phases, SampleRows, StreamStatus
 from rapidbyte.spec import StreamSpec
 from rapidbyte.values import frozen

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from rapidbyte.decisions import make_plan, readers_of, select_streams
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import ConfigError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import available_cores
 from rapidbyte.model import QualifiedName
-from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan, readers_of, select_streams
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import LastRun, Runtime
 from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
 from rapidbyte.values import field, frozen

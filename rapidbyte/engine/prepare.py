@@ -13,8 +13,9 @@ from rapidbyte.engine.increments import bounds_of, nothing_new
 from rapidbyte.engine.jobs import StreamLoad, Work, contract_of
 from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import RapidbyteError
+from rapidbyte.events import StreamFinished
 from rapidbyte.plan import StreamPlan
-from rapidbyte.ports import OpenedRun, StreamFinished
+from rapidbyte.ports import OpenedRun
 from rapidbyte.spec import RunRequest
 from rapidbyte.values import field, frozen
 

@@ -19,9 +19,10 @@ from rapidbyte.engine.preflight import Preflight, first_error, last_run, look
 from rapidbyte.engine.prepare import Prepared, prepare
 from rapidbyte.engine.stopping import Stopping, deadline_seconds
 from rapidbyte.errors import CancelledError, RapidbyteError
+from rapidbyte.events import Notice, RunFinished, RunStarted
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import CpuMeter
-from rapidbyte.ports import Notice, RunFinished, RunStarted, Runtime
+from rapidbyte.ports import Runtime
 from rapidbyte.result import RunResult, SampleRows, StreamStatus
 from rapidbyte.spec import PipelineSpec, StreamSpec
 

@@ -6,6 +6,6 @@ failure   RapidbyteError -> the lines that tell it
 document  RunResult, RunPlan, CheckReport, StreamShape -> JSON
 overview  RunPlan, CheckReport, StreamShape -> text, YAML
 verification  VerifyReport -> text, JSON
-ledger    runs, state and leftovers -> text, JSON
+ledger    runs, state and leftovers -> text, JSON; rejects: the rows that were set aside
 page      the JSON of a result -> one HTML page; charts: its SVG
 """

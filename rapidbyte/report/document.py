@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rapidbyte.cursor import CursorPlan
-from rapidbyte.engine.figures import cpu_usage, tool_info, workers_summary
+from rapidbyte.engine.figures import cpu_usage, tool_info
 from rapidbyte.engine.run import new_run_id
+from rapidbyte.engine.worker_figures import workers_summary
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.metrics import CpuTimes, available_cores
 from rapidbyte.model import Column

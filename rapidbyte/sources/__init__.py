@@ -1,1 +1,1 @@
-"""Where rows come from."""
+"""Where rows come from: postgres; files; local, databases that are files. They do not know each other."""

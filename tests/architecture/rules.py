@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -367,6 +368,21 @@ def swallowed_errors(package: Package) -> list[str]:
     ]
 
 
+def unmapped_modules(package: Package) -> list[str]:
+    """Modules that the docstring of their package's `__init__`, its map, does not name."""
+    found: list[str] = []
+    for path in package.trees:
+        module = path.removesuffix("/__init__.py").removesuffix(".py")
+        folder, _, name = module.rpartition("/")
+        place = f"{folder}/__init__.py".lstrip("/")
+        if name.startswith("__") or place == path:
+            continue
+        words = set(re.findall(r"\w+", ast.get_docstring(package.trees[place]) or "")) if place in package.trees else {}
+        if name not in words:
+            found.append(f"{path} is not on the map: name it in the docstring of {place}")
+    return found
+
+
 NETWORK = ("http", "urllib.request", "urllib.error", "ftplib", "smtplib", "poplib", "imaplib", "xmlrpc", "asyncio")
 """Of the standard library, what speaks to others."""
 
@@ -405,5 +421,6 @@ RULES: tuple[Rule, ...] = (
     strayed_packages,
     vague_names,
     swallowed_errors,
+    unmapped_modules,
     network_access,
 )

@@ -16,11 +16,12 @@ import pyarrow.parquet
 import pytest
 
 from rapidbyte.cursor import plan_cursor
+from rapidbyte.decisions import make_plan
 from rapidbyte.errors import CancelledError, ConfigError, RapidbyteError
 from rapidbyte.model import QualifiedName, Secret, Wire
 from rapidbyte.partition import Partition
 from rapidbyte.pg.messages import Stripper
-from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape, make_plan
+from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import Block, Snapshot, Source
 from rapidbyte.sources.files import FilesSource
 from rapidbyte.sources.local import LocalSource

@@ -10,12 +10,13 @@ import psycopg
 from psycopg import sql
 
 from rapidbyte.contract import LoadReceipts, PartitionReceipt, WriteContract
+from rapidbyte.decisions import make_plan
 from rapidbyte.destinations.postgres.leader import PostgresLeader
 from rapidbyte.model import Column, QualifiedName, Secret
 from rapidbyte.pg.catalog import columns_of, describe_types, primary_keys
 from rapidbyte.pg.session import OWN_SQL, begin, rollback
 from rapidbyte.pg.session import connect as open_session
-from rapidbyte.plan import RunPlan, StreamPlan, StreamShape, make_plan
+from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import FinalizeReport, OpenedRun, Publication
 from rapidbyte.spec import (
     Connection,

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rapidbyte.contract import ReplaceFacts
+from rapidbyte.decisions import make_plan
 from rapidbyte.model import QualifiedName, Secret, Wire
 from rapidbyte.partition import Partition
-from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape, make_plan
+from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import Snapshot, Stop
 from rapidbyte.sources.postgres import PostgresSource
 from rapidbyte.spec import Connection, PostgresSourceSpec, Resources, RunOptions, StreamSpec

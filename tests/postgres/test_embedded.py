@@ -15,8 +15,8 @@ import pytest
 
 from rapidbyte import wiring
 from rapidbyte.errors import ConfigError, SourceError
+from rapidbyte.events import Notice
 from rapidbyte.pg import embedded
-from rapidbyte.ports import Notice
 from rapidbyte.spec import RunOptions
 
 USER = """

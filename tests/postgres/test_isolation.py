@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 import rapidbyte
+from rapidbyte.events import BlockMoved, Event
 from rapidbyte.model import Secret
-from rapidbyte.ports import BlockMoved, Event
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
     Connection,

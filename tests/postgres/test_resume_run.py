@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 import rapidbyte
+from rapidbyte.events import Event, PartitionLoaded, StreamStarted
 from rapidbyte.model import Secret
-from rapidbyte.ports import Event, PartitionLoaded, StreamStarted
 from rapidbyte.result import RunResult
 from rapidbyte.spec import (
     Connection,

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 
 import rapidbyte
 from rapidbyte.config.schema import result_schema
+from rapidbyte.events import BlockMoved, Event, StreamStarted
 from rapidbyte.model import Secret
-from rapidbyte.ports import BlockMoved, Event, StreamStarted
 from rapidbyte.result import RunResult, to_document
 from rapidbyte.spec import (
     Connection,

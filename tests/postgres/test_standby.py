@@ -14,8 +14,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import rapidbyte
+from rapidbyte.events import Event, StreamStarted
 from rapidbyte.pg.embedded import embedded_bin_dir, start_embedded, stop_embedded
-from rapidbyte.ports import Event, StreamStarted
 from tests.kit.server import Server, make_folder, uri
 from tests.postgres.leading import rows_of, run
 from tests.postgres.loading import loaded, pipeline, refused

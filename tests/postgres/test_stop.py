@@ -12,10 +12,10 @@ import pytest
 import rapidbyte
 from rapidbyte.destinations.postgres import sessions
 from rapidbyte.errors import CancelledError, DestinationError
+from rapidbyte.events import Event, PartitionLoaded, PhaseStarted
 from rapidbyte.model import Secret
 from rapidbyte.pg.session import begin, commit, translated
 from rapidbyte.pg.session import connect as open_session
-from rapidbyte.ports import Event, PartitionLoaded, PhaseStarted
 from rapidbyte.result import RunResult
 from rapidbyte.sources.postgres import blocking
 from rapidbyte.spec import Connection, PipelineSpec, RunOptions, StreamSpec

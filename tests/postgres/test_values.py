@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rapidbyte
-from rapidbyte.ports import Event, StreamStarted
+from rapidbyte.events import Event, StreamStarted
 from rapidbyte.spec import FilesSourceSpec, PipelineSpec, StreamSpec
 from tests.postgres.leading import rows_of, run
 from tests.postgres.loading import loaded, pipeline, refused

@@ -15,7 +15,7 @@ import pytest
 
 from rapidbyte.cli.events_file import NAMES, event_line, open_events_file
 from rapidbyte.errors import ConfigError
-from rapidbyte.ports import BlockMoved, Event, Notice, PhaseStarted
+from rapidbyte.events import BlockMoved, Event, Notice, PhaseStarted
 
 DOCS = Path(__file__).parents[2] / "docs" / "events.md"
 MOMENT = datetime(2026, 1, 31, 23, 59, 59, 123456, tzinfo=UTC)

@@ -9,7 +9,15 @@ import pytest
 from rapidbyte.cli import progress as progress_module
 from rapidbyte.cli.console import Console
 from rapidbyte.cli.progress import Progress, StreamProgress, Tally, progress_line, told_progress
-from rapidbyte.ports import BlockMoved, Notice, PartitionLoaded, PhaseStarted, RunStarted, StreamFinished, StreamStarted
+from rapidbyte.events import (
+    BlockMoved,
+    Notice,
+    PartitionLoaded,
+    PhaseStarted,
+    RunStarted,
+    StreamFinished,
+    StreamStarted,
+)
 from rapidbyte.spec import MEGABYTE
 
 

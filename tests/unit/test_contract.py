@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 from rapidbyte.contract import FlushSettings, LoadReceipts, PartitionReceipt, WorkerReport, WriteContract
+from rapidbyte.decisions import make_plan
 from rapidbyte.destinations.postgres.writer import write_partition
 from rapidbyte.engine.handoff import Handoff
 from rapidbyte.engine.worker import PartitionJob
@@ -15,7 +16,6 @@ from rapidbyte.errors import ContractError, DataError, InternalError
 from rapidbyte.metrics import ReadTimes, WorkTimes
 from rapidbyte.model import QualifiedName, Secret
 from rapidbyte.partition import CtidRange, Partition, Whole
-from rapidbyte.plan import make_plan
 from rapidbyte.spec import Resources, RunOptions, StreamSpec
 from tests.fakes import FACTS, FakeLeader, FakeSource, copy_target, write
 

@@ -11,10 +11,11 @@ from rapidbyte.contract import PartitionReceipt, ResumeFacts, WriteContract
 from rapidbyte.cursor import CursorBounds
 from rapidbyte.engine.run import execute
 from rapidbyte.errors import ConfigError, DataError, DestinationError, FenceError, RapidbyteError, SourceError
+from rapidbyte.events import Event, Retried, StreamStarted
 from rapidbyte.model import QualifiedName
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import Event, Retried, Runtime, Stop, StreamStarted
+from rapidbyte.ports import Runtime, Stop
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions
 from tests import fakes

@@ -18,8 +18,9 @@ from rapidbyte.errors import (
     SchemaError,
     SourceError,
 )
+from rapidbyte.events import Event, StreamFinished
 from rapidbyte.plan import RunPlan, StreamShape
-from rapidbyte.ports import Event, LastRun, OpenedRun, Runtime, Stop, StreamFinished
+from rapidbyte.ports import LastRun, OpenedRun, Runtime, Stop
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions, StreamSpec
 from tests import fakes

@@ -12,7 +12,8 @@ import pytest
 from rapidbyte.engine.run import execute
 from rapidbyte.engine.stopping import deadline_seconds
 from rapidbyte.errors import DataError, DestinationError, SchemaError, SourceError
-from rapidbyte.ports import Block, Event, PartitionLoaded, Runtime, StreamFinished
+from rapidbyte.events import Event, PartitionLoaded, StreamFinished
+from rapidbyte.ports import Block, Runtime
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions
 from tests import fakes

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rapidbyte.contract import PartitionReceipt, WorkerReport
-from rapidbyte.engine.figures import workers_summary
 from rapidbyte.engine.shares import shares
 from rapidbyte.engine.verdict import Surroundings, verdict, why_no_verdict
+from rapidbyte.engine.worker_figures import workers_summary
 from rapidbyte.metrics import Laps, ReadTimes, WorkTimes
 from rapidbyte.result import Phases
 

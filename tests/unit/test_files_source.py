@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rapidbyte.contract import ReplaceFacts
+from rapidbyte.decisions import make_plan
 from rapidbyte.errors import CancelledError, ConfigError, DataError, InternalError, RapidbyteError, SourceError
 from rapidbyte.model import QualifiedName, ServerFacts
-from rapidbyte.plan import StreamPlan, StreamShape, make_plan
+from rapidbyte.plan import StreamPlan, StreamShape
 from rapidbyte.sources.files import FilesSource
 from rapidbyte.sources.files.parquet import RowGroup, group_ranges
 from rapidbyte.sources.files.read import pieces

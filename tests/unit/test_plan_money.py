@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from rapidbyte.contract import ReplaceFacts
+from rapidbyte.decisions import check_money
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import Column, QualifiedName, ServerFacts
 from rapidbyte.pg.types import built_in
-from rapidbyte.plan import ColumnPlan, ConversionKind, StreamPlan, StreamShape, check_money
+from rapidbyte.plan import ColumnPlan, ConversionKind, StreamPlan, StreamShape
 from rapidbyte.spec import StreamSpec
 
 HERE = ServerFacts(version="18.1", version_number=180001, lc_monetary="C")

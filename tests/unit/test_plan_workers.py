@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from rapidbyte.decisions import choose_workers
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import ServerFacts
-from rapidbyte.plan import choose_workers
 
 
 def facts(left: int | None, limit: str = "") -> ServerFacts:

@@ -12,7 +12,7 @@ from psycopg import sql
 from rapidbyte.destinations.postgres import ledger, loads, workers
 from rapidbyte.destinations.postgres.ledger import identifier
 from rapidbyte.destinations.postgres.loads import LoadRecord
-from rapidbyte.destinations.postgres.target import look_up
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.errors import ConfigError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection

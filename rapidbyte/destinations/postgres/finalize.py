@@ -37,7 +37,8 @@ from rapidbyte.destinations.postgres.publish import attached, shortened, swap_ob
 from rapidbyte.destinations.postgres.rewrite import Applied, Together, insert_rows, row_move, write_rows
 from rapidbyte.destinations.postgres.rows import RowMove
 from rapidbyte.destinations.postgres.statistics import StageStatistics
-from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.failpoints import failpoint
 from rapidbyte.model import PublishMethod, QualifiedName
 from rapidbyte.pg.failure import translate

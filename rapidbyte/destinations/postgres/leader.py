@@ -23,7 +23,8 @@ from rapidbyte.destinations.postgres.progress import brought_no_value, require_k
 from rapidbyte.destinations.postgres.resolve import choose_stream_wire, resolve_types
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.statistics import analysed_alongside, with_statistics
-from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.destinations.postgres.text_checks import is_checked
 from rapidbyte.errors import (
     ConfigError,

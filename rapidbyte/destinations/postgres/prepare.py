@@ -23,7 +23,8 @@ from rapidbyte.destinations.postgres.loads import LoadRecord
 from rapidbyte.destinations.postgres.planning import alterations, create_stage, stage_name, unalterable
 from rapidbyte.destinations.postgres.progress import brought_no_value, require_known_beginning, require_own_target
 from rapidbyte.destinations.postgres.sessions import LeaderSession
-from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.errors import ConfigError, DestinationError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection

@@ -15,7 +15,8 @@ import psycopg
 from psycopg import sql
 
 from rapidbyte.destinations.postgres.ledger import identifier
-from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.failure import code_and_hint, masked
 from rapidbyte.pg.session import PgConnection

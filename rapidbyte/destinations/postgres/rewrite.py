@@ -15,7 +15,8 @@ from rapidbyte.contract import WriteContract
 from rapidbyte.destinations.postgres import ddl, locks, rows
 from rapidbyte.destinations.postgres.guards import count, require_unchanged
 from rapidbyte.destinations.postgres.rows import RowMove
-from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.errors import DataError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.model import PublishMethod, QualifiedName

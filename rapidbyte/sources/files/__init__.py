@@ -6,13 +6,13 @@
     delimited       CSV's dialect, its names, its records as text, and on which line a record stands
     infer           text -> types, only where nothing is lost on the way; date_formats, inference
     sample          CSV's first rows, or all of them, as types
-    ndjson          a line of NDJSON -> its members; ndjson_columns, ndjson_records, ndjson_fast
+    ndjson          a line of NDJSON -> its members; ndjson_columns, ndjson_records, ndjson_fast, ndjson_shapes
     parquet         row groups, and Arrow's types in PostgreSQL's; arrow_ipc, nested
     condition       `where`, and nested values as JSON: the only DuckDB
     increment       which files are new, and what tells one from a later one of its name
     provenance      columns that say where a row comes from
     spool           what can be read only once; remote, opening: what lies in a store
-    read            one partition, read
+    read            one partition, read; aside: rows that are set aside meanwhile
     describe        columns, types, rows; contents
     source          FilesSource: streams, snapshot, partitions
 
