@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from rapidbyte.engine.outcome import StreamOutcome
 from rapidbyte.errors import ConfigError, RapidbyteError
 from rapidbyte.failpoints import failpoint
 from rapidbyte.metrics import available_cores
-from rapidbyte.model import QualifiedName
+from rapidbyte.model import QualifiedName, ServerFacts
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import LastRun, Runtime
 from rapidbyte.spec import PipelineSpec, RunOptions, StreamSpec
@@ -45,7 +46,7 @@ def look(spec: PipelineSpec, runtime: Runtime, only: LastRun | None = None) -> P
     isolated = runtime.options.keep_going
     require_compatible(spec, runtime.options)
     streams = as_asked(select_streams(spec.streams, runtime.options.streams), runtime.options)
-    source, destination = runtime.source.facts(), runtime.leader.facts()
+    source, destination = _facts(runtime)
     failpoint("pre.connected")
     failed: dict[int, StreamOutcome] = {}
     if not isolated:
@@ -80,6 +81,13 @@ def look(spec: PipelineSpec, runtime: Runtime, only: LastRun | None = None) -> P
 
     allowed = _allowed(plan_of(planned), failed, runtime, isolated=isolated)
     return Preflight(plan=plan_of(allowed), failed=failed)
+
+
+def _facts(runtime: Runtime) -> tuple[ServerFacts | None, ServerFacts]:
+    """What both servers say of themselves, asked at the same time. Where both fail it is the source's failure."""
+    with ThreadPoolExecutor(1, thread_name_prefix="preflight") as aside:
+        destination = aside.submit(runtime.leader.facts)
+        return runtime.source.facts(), destination.result()
 
 
 def last_run(spec: PipelineSpec, runtime: Runtime) -> LastRun | None:

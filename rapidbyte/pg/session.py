@@ -89,12 +89,13 @@ def begin(connection: PgConnection, settings: Sequence[tuple[str, str]], *, mode
     """Begins a transaction with these settings made local to it.
 
     `mode` is appended to BEGIN: `ISOLATION LEVEL REPEATABLE READ READ ONLY`. psycopg's implicit BEGIN is avoided,
-    so that the mode is the transaction's from its first statement.
+    so that the mode is the transaction's from its first statement. All of it is one message: a run begins a dozen
+    transactions before its first row.
     """
     connection.autocommit = True
-    connection.execute(sql.SQL("BEGIN {}").format(sql.SQL(mode)) if mode else "BEGIN")
     newer = TIMEOUTS_OFF_FROM_17 if connection.info.server_version >= 170000 else ()
-    apply_settings(connection, (*settings, *newer))
+    began = sql.SQL("BEGIN {}").format(sql.SQL(mode)) if mode else sql.SQL("BEGIN")
+    connection.execute(sql.SQL("; ").join([began, *_assignments("SET LOCAL", (*settings, *newer))]))
 
 
 def apply_settings(connection: PgConnection, settings: Sequence[tuple[str, str]]) -> None:
@@ -102,13 +103,24 @@ def apply_settings(connection: PgConnection, settings: Sequence[tuple[str, str]]
 
     SET LOCAL, not set_config: a SELECT would fix the snapshot of a REPEATABLE READ transaction.
     """
-    statements = [
-        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+    connection.execute(sql.SQL("; ").join(_assignments("SET LOCAL", settings)))
+
+
+def apply_to_session(connection: PgConnection, settings: Sequence[tuple[str, str]]) -> None:
+    """Sets these until the session ends, in one statement. For a session that no transaction pooler shares."""
+    newer = TIMEOUTS_OFF_FROM_17 if connection.info.server_version >= 170000 else ()
+    connection.execute(sql.SQL("; ").join(_assignments("SET", (*newer, *settings))))
+
+
+def _assignments(command: LiteralString, settings: Sequence[tuple[str, str]]) -> list[sql.Composed]:
+    return [
+        sql.SQL("{} {} = {}").format(sql.SQL(command), sql.Identifier(name), sql.Literal(value))
         if name != "search_path"
-        else sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(", ").join(map(sql.Identifier, value.split(", "))))
+        else sql.SQL("{} search_path = {}").format(
+            sql.SQL(command), sql.SQL(", ").join(map(sql.Identifier, value.split(", ")))
+        )
         for name, value in settings
     ]
-    connection.execute(sql.SQL("; ").join(statements))
 
 
 def commit(connection: PgConnection, *, sent: Callable[[], None] | None = None) -> None:

@@ -47,7 +47,7 @@ OLDEST_VERSION = 150000
 
 
 class PostgresLeader:
-    """The leader of one pipeline's loads. Used by one thread; `close` it.
+    """The leader of one pipeline's loads. Used by one thread at a time; `close` it.
 
     `worker_connection` is the workers' login; it goes into the contracts. Here it is tried once, and runs nothing.
     Once `stop` is true whatever is under way is cancelled and raises CancelledError, but for a COMMIT that was sent,
@@ -65,6 +65,8 @@ class PostgresLeader:
         self._held: HeldRun | None = None
         self._handed: set[str] = set()
         """Loads whose contracts the engine has: one of this run's that is not among them was prepared unheard."""
+        self._planned: dict[QualifiedName, TargetFacts] = {}
+        """What the streams were planned by: a look at a table takes nine statements."""
 
     @property
     def ddl_race_retries(self) -> int:
@@ -102,7 +104,7 @@ class PostgresLeader:
         """What will happen to a stream. Nothing is changed. Raises ConfigError, SchemaError."""
         target = target_name(shape.spec, shape, self._spec.destination.schema)
         with self._session.looking(f"looking at {target}") as connection:
-            facts = look_up(connection, target)
+            facts = self._planned[target] = look_up(connection, target)
             types = resolve_types(connection, shape)
             asks = shape.cursor is not None or (shape.spec.sync_mode == "incremental" and bool(shape.files))
             told = asks and ledger.may_look(connection)
@@ -146,7 +148,7 @@ class PostgresLeader:
             worker = worker_role(connection, self._spec.destination)
             found = [privileges.ledger_grants(connection, role, stages=stages)]
             for stream in plan.streams:
-                facts = look_up(connection, stream.target)
+                facts = self._planned.get(stream.target) or look_up(connection, stream.target)
                 found.append(privileges.target_grants(connection, stream, facts, role))
                 if worker is not None:
                     found.append(privileges.worker_grants(connection, stream, facts, worker))

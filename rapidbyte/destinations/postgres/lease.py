@@ -33,8 +33,8 @@ from rapidbyte.errors import DestinationError, FenceError, RapidbyteError
 from rapidbyte.model import IDENTIFIER_BYTES, session_name
 from rapidbyte.pg.session import (
     OWN_SQL,
-    TIMEOUTS_OFF_FROM_17,
     PgConnection,
+    apply_to_session,
     begin,
     commit,
     connect,
@@ -127,8 +127,7 @@ class Lease:
         connection.autocommit = True
         self._connection = connection
         # A session of its own, that no transaction pooler shares: settings may be the session's.
-        for name, value in (*_SETTINGS, *(TIMEOUTS_OFF_FROM_17 if connection.info.server_version >= 170000 else ())):
-            connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+        apply_to_session(connection, _SETTINGS)
         end_backend(connection, self._backend, self._name)
         self._backend = connection.info.backend_pid
         return connection

@@ -38,6 +38,7 @@ class PostgresSource:
         self._pipeline = pipeline
         self._settle_seconds = settle_seconds
         self._stop = stop
+        self._path: str | None = None
 
     def facts(self) -> ServerFacts:
         """The server's own word. Raises SourceError where it cannot be reached, ConfigError where it is too old."""
@@ -76,10 +77,12 @@ class PostgresSource:
 
     def snapshot(self, streams: tuple[StreamPlan, ...]) -> AbstractContextManager[PostgresSnapshot]:
         """Locks what the streams read, then fixes what is seen, until it is left."""
-        with self._looking("asking for the search_path") as connection:
-            path = self._user_path(connection)
         return hold_snapshot(
-            self._spec.connection, pipeline=self._pipeline, search_path=path, streams=streams, stop=self._stop
+            self._spec.connection,
+            pipeline=self._pipeline,
+            search_path=self._known_path(),
+            streams=streams,
+            stop=self._stop,
         )
 
     def cursor_at(self, stream: StreamSpec, value: str) -> StoredCursor:
@@ -91,10 +94,12 @@ class PostgresSource:
 
     def rows(self, shapes: tuple[StreamShape, ...]) -> AbstractContextManager[SourceRows]:
         """The streams' rows in one snapshot, to be compared with the destination's."""
-        with self._looking("asking for the search_path") as connection:
-            path = self._user_path(connection)
         return open_source_rows(
-            self._spec.connection, pipeline=self._pipeline, search_path=path, shapes=shapes, stop=self._stop
+            self._spec.connection,
+            pipeline=self._pipeline,
+            search_path=self._known_path(),
+            shapes=shapes,
+            stop=self._stop,
         )
 
     def _catalog(self, connection: PgConnection) -> SourceCatalog:
@@ -114,6 +119,13 @@ class PostgresSource:
                 yield connection
             rollback(connection)
 
+    def _known_path(self) -> str:
+        """The search_path by which the streams were described."""
+        if self._path is None:
+            with self._looking("asking for the search_path") as connection:
+                return self._user_path(connection)
+        return self._path
+
     def _user_path(self, connection: PgConnection) -> str:
         """The role's own search_path, the source's schema before it: as people's SQL expects it."""
         row = connection.execute(
@@ -122,4 +134,5 @@ class PostgresSource:
         ).fetchone()
         if row is None:
             raise InternalError("the server has no search_path", code="facts_missing")
-        return ", ".join(part for part in row if part)
+        self._path = ", ".join(part for part in row if part)
+        return self._path
