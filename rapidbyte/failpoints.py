@@ -43,6 +43,7 @@ FAILPOINTS: Final[dict[str, str]] = {
     "w.commit_sent": "a worker has sent COMMIT, and has no answer",
     "w.commit_acked": "a worker's COMMIT is acknowledged",
     "join.all_done": "all partitions of a stream are committed",
+    "pub.built": "indexes of large stages are built and committed, nothing is published",
     "pub.begin": "the transaction that publishes has begun",
     "pub.fence_ok": "the lease and the load are still ours",
     "pub.deleted": "what is to go from the target is gone, uncommitted",

@@ -68,6 +68,7 @@ class Lead:
     leader: PostgresLeader
     shape: StreamShape
     dsn: str
+    workers: int = 1
 
     def plan(self) -> RunPlan:
         """Look and decide."""
@@ -75,7 +76,7 @@ class Lead:
             pipeline="shop",
             streams=(self.leader.plan_stream(0, self.shape),),
             resources=Resources(),
-            options=RunOptions(workers=1),
+            options=RunOptions(workers=self.workers),
             source=None,
             destination=self.leader.facts(),
             cores=2,

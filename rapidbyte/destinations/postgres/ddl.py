@@ -125,6 +125,36 @@ def add_primary_key(table: QualifiedName, key: Iterable[str]) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(identifier(table), names(key))
 
 
+def primary_key_name(table: str) -> str:
+    """What the server calls it where that name is free: `<table>_pkey`, the table's name shortened to fit 63 bytes."""
+    suffix = "_pkey"
+    return table.encode()[: IDENTIFIER_BYTES - len(suffix)].decode(errors="ignore") + suffix
+
+
+def primary_key_using(table: QualifiedName, index: str, name: str) -> sql.Composed:
+    """An index of the table becomes its primary key's, and takes the key's name."""
+    return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY USING INDEX {}").format(
+        identifier(table), sql.Identifier(name), sql.Identifier(index)
+    )
+
+
+def rename_index(schema: str, index: str, name: str) -> sql.Composed:
+    """Within its schema."""
+    return sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(schema, index), sql.Identifier(name))
+
+
+def drop_index(table: QualifiedName, index: str) -> sql.Composed:
+    """An index of the table's; without CASCADE."""
+    return sql.SQL("DROP INDEX {}").format(sql.Identifier(table.schema, index))
+
+
+def comment_on_index(table: QualifiedName, index: str, comment: str | None) -> sql.Composed:
+    """Of an index of the table's; None takes the comment away."""
+    return sql.SQL("COMMENT ON INDEX {} IS {}").format(
+        sql.Identifier(table.schema, index), sql.SQL("NULL") if comment is None else sql.Literal(comment)
+    )
+
+
 def create_index(table: QualifiedName, name: str | None, *, unique: bool, tail: str) -> sql.Composed:
     """An index from the tail of its definition; without a name the server chooses one."""
     return sql.SQL("CREATE {}INDEX {}ON {} {}").format(
@@ -155,15 +185,16 @@ def temporary_index_name(stage: QualifiedName, number: int) -> str:
     return f"{stage.name}_{number}"
 
 
-def attach(stage: QualifiedName, facts: TargetFacts) -> Statements:
+def attach(stage: QualifiedName, facts: TargetFacts, built: frozenset[str] = frozenset()) -> Statements:
     """Gives the full stage what hangs on the target: indexes, keys, comments, column settings, owner, grants.
 
-    Indexes have temporary names, since the target still has theirs. Grants come last: afterwards we may not be
-    allowed to read the stage any more.
+    Indexes have temporary names, since the target still has theirs; those that are `built` are there, with a comment
+    of our own. Grants come last: afterwards we may not be allowed to read the stage any more.
     """
     statements: list[sql.Composed] = []
     for number, index in enumerate(facts.indexes):
-        statements += _attach_index(stage, temporary_index_name(stage, number), index)
+        name = temporary_index_name(stage, number)
+        statements += _attach_index(stage, name, index, is_built=name in built)
     statements += _attach_comments(stage, facts)
     for column in facts.columns:
         statements += _attach_column_settings(stage, column)
@@ -171,8 +202,10 @@ def attach(stage: QualifiedName, facts: TargetFacts) -> Statements:
     return tuple(statements)
 
 
-def _attach_index(stage: QualifiedName, name: str, index: IndexFacts) -> Statements:
-    statements = [create_index(stage, name, unique=index.unique, tail=index.tail or "")]
+def _attach_index(stage: QualifiedName, name: str, index: IndexFacts, *, is_built: bool) -> Statements:
+    statements: list[sql.Composed] = []
+    if not is_built:
+        statements.append(create_index(stage, name, unique=index.unique, tail=index.tail or ""))
     if index.constraint is not None:
         when = " DEFERRABLE INITIALLY DEFERRED" if index.deferred else " DEFERRABLE" if index.deferrable else ""
         statements.append(
@@ -184,10 +217,8 @@ def _attach_index(stage: QualifiedName, name: str, index: IndexFacts) -> Stateme
                 sql.SQL(when),
             )
         )
-    if index.comment is not None:
-        statements.append(
-            sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(stage.schema, name), sql.Literal(index.comment))
-        )
+    if index.comment is not None or is_built:
+        statements.append(comment_on_index(stage, name, index.comment))
     if index.constraint_comment is not None:
         statements.append(_comment_on_constraint(stage, name, index.constraint_comment))
     return tuple(statements)
@@ -274,11 +305,7 @@ def exchange(stage: QualifiedName, facts: TargetFacts) -> Statements:
                 )
             )
         else:
-            statements.append(
-                sql.SQL("ALTER INDEX {} RENAME TO {}").format(
-                    sql.Identifier(stage.schema, now), sql.Identifier(index.name)
-                )
-            )
+            statements.append(rename_index(stage.schema, now, index.name))
     return tuple(statements)
 
 

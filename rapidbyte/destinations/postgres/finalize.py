@@ -14,6 +14,7 @@ Until the stage is complete with all that it will need, no lock is held on the t
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +22,7 @@ import psycopg
 
 from rapidbyte.contract import LoadReceipts, WriteContract
 from rapidbyte.destinations.postgres import conflicts, ddl, loads, locks, merge, workers
+from rapidbyte.destinations.postgres.builds import is_free, settle_built
 from rapidbyte.destinations.postgres.guards import (
     compare_checksum,
     require_complete,
@@ -32,10 +34,10 @@ from rapidbyte.destinations.postgres.guards import (
     sequences_behind,
 )
 from rapidbyte.destinations.postgres.indexes import source_indexes
-from rapidbyte.destinations.postgres.planning import publish_new
 from rapidbyte.destinations.postgres.publish import attached, shortened, swap_obstacles
 from rapidbyte.destinations.postgres.rewrite import Applied, Together, insert_rows, row_move, write_rows
 from rapidbyte.destinations.postgres.rows import RowMove
+from rapidbyte.destinations.postgres.stage_indexes import StageIndex, copied_indexes, key_index, wanted
 from rapidbyte.destinations.postgres.statistics import StageStatistics
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.destinations.postgres.target_catalog import look_up
@@ -154,7 +156,7 @@ def _apply(
     together: Together | None,
 ) -> Applied:
     if not facts.exists:
-        _publish_new(connection, contract, stage, row_count)
+        _publish_new(connection, contract, facts, stage, row_count)
         return Applied(method=contract.publish)
     move = row_move(contract, facts, stage)
     if contract.publish not in ("rename", "swap"):
@@ -178,33 +180,72 @@ def _kept_seconds(patience_s: float) -> float:
     return min(FALLBACK_SECONDS, FALLBACK_SHARE * patience_s)
 
 
-def _publish_new(connection: PgConnection, contract: WriteContract, stage: QualifiedName, row_count: int) -> None:
+def _publish_new(
+    connection: PgConnection, contract: WriteContract, facts: TargetFacts, stage: QualifiedName, row_count: int
+) -> None:
     """The target did not exist: the stage becomes it, or it is created and filled at once."""
     workers.release_stage(connection, contract.load_id)
     if contract.publish == "rename":
-        statements = publish_new(contract.target, stage, contract.primary_key)
-        _run(connection, statements)
-    else:
-        _run(connection, (ddl.create_table(contract.target, contract.columns),))
-        move = RowMove(stage=stage, target=contract.target, partitioned=False, columns=contract.columns)
-        insert_rows(connection, contract, move, row_count)
-        _run(connection, (ddl.drop_table(stage),))
-        if contract.primary_key:
-            _run(connection, (ddl.add_primary_key(contract.target, contract.primary_key),))
+        built = settle_built(connection, stage, wanted(contract, facts))
+        _run(connection, (ddl.rename_table(stage, contract.target.name),))
+        _add_primary_key(connection, contract, key_index(contract, stage), built)
+        _copy_indexes(connection, contract, copied_indexes(contract, stage), built)
+        return
+    _run(connection, (ddl.create_table(contract.target, contract.columns),))
+    move = RowMove(stage=stage, target=contract.target, partitioned=False, columns=contract.columns)
+    insert_rows(connection, contract, move, row_count)
+    _run(connection, (ddl.drop_table(stage),))
+    if contract.primary_key:
+        _run(connection, (ddl.add_primary_key(contract.target, contract.primary_key),))
     create_source_indexes(connection, contract.target, contract.index_definitions)
+
+
+def _add_primary_key(
+    connection: PgConnection, contract: WriteContract, indexes: Sequence[StageIndex], built: frozenset[str]
+) -> None:
+    """Makes a built index the key's; builds it where there is none, and where the server has to choose the name."""
+    target = contract.target
+    for index in indexes:
+        name = index.becomes or ""
+        if index.name in built and is_free(connection, target.schema, name):
+            _run(connection, (ddl.comment_on_index(target, index.name, None),))
+            _run(connection, (ddl.primary_key_using(target, index.name, name),))
+            continue
+        if index.name in built:
+            _run(connection, (ddl.drop_index(target, index.name),))
+        _run(connection, (ddl.add_primary_key(target, contract.primary_key),))
+
+
+def _copy_indexes(
+    connection: PgConnection, contract: WriteContract, indexes: Sequence[StageIndex], built: frozenset[str]
+) -> None:
+    """Gives the target the source's indexes, those that are built and the others."""
+    target = contract.target
+    for index, definition in zip(indexes, contract.index_definitions, strict=True):
+        name = index.becomes or ""
+        if index.name in built and _is_free_for_index(connection, target.schema, name):
+            _run(connection, (ddl.comment_on_index(target, index.name, None),))
+            _run(connection, (ddl.rename_index(target.schema, index.name, name),))
+            continue
+        if index.name in built:
+            _run(connection, (ddl.drop_index(target, index.name),))
+        create_source_indexes(connection, target, (definition,))
+
+
+def _is_free_for_index(connection: PgConnection, schema: str, name: str) -> bool:
+    """No relation has this name; constraints' names are no obstacle."""
+    found = connection.execute(
+        "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        (schema, name),
+    )
+    return found.fetchone() is None
 
 
 def create_source_indexes(connection: PgConnection, table: QualifiedName, definitions: tuple[str, ...]) -> None:
     """Builds the source's indexes, by their names where these are free."""
     for index in source_indexes(definitions):
-        taken = connection.execute(
-            "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = %s AND c.relname = %s",
-            (table.schema, index.name),
-        ).fetchone()
-        statement = ddl.create_index(
-            table, None if taken is not None else index.name, unique=index.unique, tail=index.tail
-        )
+        name = index.name if _is_free_for_index(connection, table.schema, index.name) else None
+        statement = ddl.create_index(table, name, unique=index.unique, tail=index.tail)
         # binary=True takes the extended protocol, in which a text is one statement: it came from another server.
         connection.execute(statement, binary=True)
 
@@ -221,7 +262,7 @@ def _take_place(
     obstacles = swap_obstacles(facts, frozenset(column.name for column in contract.columns))
     if obstacles:
         raise _NotNowError(shortened(obstacles))
-    _attach(connection, facts, stage)
+    _attach(connection, facts, stage, settle_built(connection, stage, wanted(contract, facts)))
     _run(connection, ddl.carry_grants(stage, facts, look_up(connection, stage).grants))
     ours = partial(locks.held_by_reader, connection, facts, contract.pipeline)
     asked_s = time.monotonic()
@@ -238,10 +279,10 @@ def _take_place(
     _run(connection, ddl.exchange(stage, facts))
 
 
-def _attach(connection: PgConnection, facts: TargetFacts, stage: QualifiedName) -> None:
+def _attach(connection: PgConnection, facts: TargetFacts, stage: QualifiedName, built: frozenset[str]) -> None:
     """Gives the stage what hangs on the target. An index that cannot be built is told by the name it has there."""
     try:
-        _run(connection, ddl.attach(stage, facts))
+        _run(connection, ddl.attach(stage, facts, built))
     except psycopg.Error as error:
         temporary = {ddl.temporary_index_name(stage, number): index for number, index in enumerate(facts.indexes)}
         index = temporary.get(error.diag.constraint_name or "")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from rapidbyte.contract import CopyTarget, RejectTarget, WriteContract
 from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, prepare, privileges, records, runs
+from rapidbyte.destinations.postgres.builds import build_ahead
 from rapidbyte.destinations.postgres.hooks import check_hooks
 from rapidbyte.destinations.postgres.last_run import last_run
 from rapidbyte.destinations.postgres.lease import Lease
@@ -63,6 +64,8 @@ class PostgresLeader:
         self._session = LeaderSession(connection, spec.pipeline, stop)
         self._lease: Lease | None = None
         self._held: HeldRun | None = None
+        self._workers = 1
+        """Of the plan that was prepared last: how many sessions may work at a time."""
         self._handed: set[str] = set()
         """Loads whose contracts the engine has: one of this run's that is not among them was prepared unheard."""
         self._planned: dict[QualifiedName, TargetFacts] = {}
@@ -241,6 +244,7 @@ class PostgresLeader:
         except RapidbyteError as error:
             raise error.at(stream=stream.name, table=str(stream.target)) from error
         self._handed.add(prepared.load_id)
+        self._workers = plan.workers
         return self._contract(plan, stream, prepared, run_id)
 
     def record_partitions(self, contract: WriteContract, partitions: Sequence[Partition]) -> None:
@@ -255,6 +259,8 @@ class PostgresLeader:
         is lost is looked up.
         """
         held = self._running()
+        build_ahead(self._session, self._connection, held, publications, self._workers)
+        failpoint("pub.built")
         with analysed_alongside(self._connection, held.pipeline, publications, self._session.stop) as statistics:
             reports = Publishing(
                 session=self._session,
