@@ -41,7 +41,7 @@ def ahead(load: Lead) -> Lead:
 def builds(server_log, dsn: str) -> list[str]:
     """Indexes of stages that were built, as the server logged it."""
     found = [text for _, text in server_log.statements(dsn, "rapidbyte leader")]
-    return [text for text in found if text.startswith("CREATE ") and "INDEX" in text and "\"_rb_" in text]
+    return [text for text in found if text.startswith("CREATE ") and "INDEX" in text and '"_rb_' in text]
 
 
 def failed_after_the_builds(load: Lead, contract, receipts) -> None:
