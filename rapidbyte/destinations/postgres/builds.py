@@ -31,7 +31,8 @@ from rapidbyte.destinations.postgres.stage_indexes import (
     wanted,
 )
 from rapidbyte.destinations.postgres.statistics import BECOMES_TARGET, WORTH_A_SESSION_ROWS
-from rapidbyte.destinations.postgres.target import TargetFacts, look_up
+from rapidbyte.destinations.postgres.target import TargetFacts
+from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.session import PgConnection, server_facts
