@@ -18,7 +18,7 @@ prepare     target or stage, made and recorded; direct: loads that ended half-wa
 finalize    publishing, in one transaction: outcome (commits while the lease is ours), order (parents before children),
             locks (asked for in short tries), guards (what must hold), hooks (a user's statements), rewrite (insert,
             in_place, merge), merge (one row a key), statistics (ANALYZE)
-builds      indexes of large stages, by several sessions before the publish; stage_indexes: which, and by how many (pure)
+builds      indexes of large stages, by several sessions before the publish; stage_indexes: which, how many (pure)
 conflicts   rows that the target's keys would refuse: clashes (unique, exclusion), aside (out of the stage)
 replay      `rejects replay`
 compare     `verify`'s view of the targets
