@@ -141,6 +141,8 @@ class ServerFacts:
     """Which of them it is, where it is not max_connections: `connection limit of role loader`."""
     is_plain: bool = False
     """The connection that asked is known to be without encryption."""
+    toast_compression: str = ""
+    """`default_toast_compression` of the role in this database: pglz or lz4."""
 
     @property
     def fingerprint(self) -> str | None:

@@ -100,6 +100,7 @@ def _surroundings(spec: PipelineSpec, outcome: RunOutcome, phases: Phases, cpu: 
         phases=phases,
         direct=any(stream.plan is not None and stream.plan.publish == "direct" for stream in outcome.streams),
         from_server=isinstance(spec.source, PostgresSourceSpec),
+        toast_compression=outcome.plan.destination.toast_compression if outcome.plan is not None else "",
     )
 
 

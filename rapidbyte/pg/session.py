@@ -188,13 +188,14 @@ def server_facts(connection: PgConnection, *, role: str | None = None) -> Server
                (SELECT count(*) FROM pg_catalog.pg_stat_activity
                 WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'),
                has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
-               (SELECT pg_catalog.pg_postmaster_start_time()::text), current_setting('port')
+               (SELECT pg_catalog.pg_postmaster_start_time()::text), current_setting('port'),
+               coalesce(current_setting('default_toast_compression', true), '')
         FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
         """
     ).fetchone()
     if row is None:
         raise InternalError("the current database is not in pg_database", code="facts_missing")
-    version, number, encoding, monetary, database, room, used, may_identify, started, port = row
+    version, number, encoding, monetary, database, room, used, may_identify, started, port, compression = row
     if may_identify:
         found = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
         system = found[0] if found else ""
@@ -213,4 +214,5 @@ def server_facts(connection: PgConnection, *, role: str | None = None) -> Server
         connections_left=max(0, left),
         connections_limit=limit,
         is_plain=is_plain(connection),
+        toast_compression=compression,
     )

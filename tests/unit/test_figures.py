@@ -66,6 +66,21 @@ def test_the_verdict_names_the_side_that_the_workers_waited_for(
     assert found.shares.source + found.shares.client + found.shares.destination == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("size", "compression", "advises"),
+    [(2_000, "pglz", True), (1_999, "pglz", False), (2_000, "lz4", False), (2_000, "", False)],
+)
+def test_wide_values_that_the_destination_compresses_slowly_are_pointed_at(
+    size: int, compression: str, advises: bool
+) -> None:
+    """By the mean width of the rows, and what the destination says of itself."""
+    slow = report(times=WorkTimes(write_s=9, commit_s=1), blocked=9)
+    wide = replace(slow, receipt=replace(slow.receipt, rows=1, bytes=size))
+    found = verdict([wide], around(toast_compression=compression))
+    assert found is not None
+    assert ("default_toast_compression = 'lz4'" in found.advice) is advises
+
+
 def test_too_little_to_tell_is_no_verdict_and_a_reason() -> None:
     """Less than half a second of work, and a load of no rows."""
     short = report(times=WorkTimes(wait_source_s=0.1, write_s=0.3, connect_s=9), read=ReadTimes(blocked_s=1))
