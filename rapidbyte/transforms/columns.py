@@ -15,25 +15,13 @@ from rapidbyte.rejects import Reject
 from rapidbyte.spec import CaseStyle, CaseTransform, CastTransform, DropTransform, RenameTransform
 from rapidbyte.transforms.flow import Batch, Given, require_going
 from rapidbyte.transforms.misfits import sifted
-from rapidbyte.transforms.types import arrow_type, schema_of, times_of
+from rapidbyte.transforms.types import ARROW_NAMES, arrow_type, schema_of, times_of
 from rapidbyte.values import frozen
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ARROW: dict[str, str] = {
-    "boolean": "bool",
-    "smallint": "int16",
-    "integer": "int32",
-    "bigint": "int64",
-    "real": "float",
-    "double precision": "double",
-    "text": "string",
-    "date": "date32[day]",
-    "time without time zone": "time64[us]",
-    "timestamp without time zone": "timestamp[us]",
-    "timestamp with time zone": "timestamp[us, tz=UTC]",
-}
+_ARROW = {**ARROW_NAMES, "text": "string"}
 """Types to cast to, without a modifier; numeric(p,s) as well."""
 
 _WHOLE = ("int16", "int32", "int64")

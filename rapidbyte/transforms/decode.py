@@ -14,25 +14,12 @@ from typing import TYPE_CHECKING
 from rapidbyte.errors import DataError
 from rapidbyte.model import Column, ColumnType
 from rapidbyte.pg.types import base_name, numeric_modifier
-from rapidbyte.transforms.types import arrow_type, schema_of, times_of
+from rapidbyte.transforms.types import ARROW_NAMES, arrow_type, schema_of, times_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ARROW: dict[str, str] = {
-    "boolean": "bool",
-    "smallint": "int16",
-    "integer": "int32",
-    "bigint": "int64",
-    "real": "float",
-    "double precision": "double",
-    "date": "date32[day]",
-    "time without time zone": "time64[us]",
-    "timestamp without time zone": "timestamp[us]",
-    "timestamp with time zone": "timestamp[us, tz=UTC]",
-    "uuid": "fixed_size_binary[16]",
-    "bytea": "binary",
-}
+_ARROW = {**ARROW_NAMES, "uuid": "fixed_size_binary[16]", "bytea": "binary"}
 
 
 def arrow_columns(columns: tuple[Column, ...]) -> tuple[Column, ...]:

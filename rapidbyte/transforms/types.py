@@ -24,6 +24,20 @@ INFINITE = 2**63 - 1
 BOOLEANS = frozenset({"bool", "extension<arrow.bool8>", "extension<arrow.bool8[int8]>"})
 """How DuckDB's booleans arrive."""
 
+ARROW_NAMES = {
+    "boolean": "bool",
+    "smallint": "int16",
+    "integer": "int32",
+    "bigint": "int64",
+    "real": "float",
+    "double precision": "double",
+    "date": "date32[day]",
+    "time without time zone": "time64[us]",
+    "timestamp without time zone": "timestamp[us]",
+    "timestamp with time zone": "timestamp[us, tz=UTC]",
+}
+"""PostgreSQL's numbers and times in Arrow's types."""
+
 _DECIMAL = re.compile(r"decimal128\((\d+), (-?\d+)\)")
 _LIST = re.compile(r"list<\w+: ([^<>]+)(?: not null)?>")
 
