@@ -81,6 +81,40 @@ def test_wide_values_that_the_destination_compresses_slowly_are_pointed_at(
     assert ("default_toast_compression = 'lz4'" in found.advice) is advises
 
 
+@pytest.mark.parametrize(
+    ("source_s", "destination_s", "expected"), [(58, 42, "source"), (57, 43, "balanced"), (42, 58, "destination")]
+)
+def test_a_side_limits_the_run_where_its_share_leads_by_fifteen_in_a_hundred(
+    source_s: float, destination_s: float, expected: str
+) -> None:
+    """By less it is balanced."""
+    measured = report(
+        times=WorkTimes(wait_source_s=source_s, write_s=destination_s),
+        read=ReadTimes(blocked_s=1),
+        blocked=destination_s,
+    )
+    found = verdict([measured], around())
+    assert found is not None
+    assert found.bottleneck == expected
+
+
+def test_every_second_of_a_worker_is_one_sides() -> None:
+    """A reader's own work is the client's; COMMIT is the destination's, as is what its socket did not take."""
+    times = WorkTimes(wait_source_s=10, transform_s=2, encode_s=3, write_s=20, commit_s=5)
+    found = shares([report(times=times, read=ReadTimes(blocked_s=3, busy_s=1), blocked=12)])
+    assert found is not None
+    assert (found.source, found.client, found.destination) == pytest.approx(
+        (7.5 / 40, (2.5 + 2 + 3 + 8) / 40, (12 + 5) / 40)
+    )
+
+
+def test_a_source_whose_reader_measured_nothing_was_waited_for() -> None:
+    """Its share is the source's, not the client's."""
+    found = shares([report(times=WorkTimes(wait_source_s=3, write_s=1))])
+    assert found is not None
+    assert (found.source, found.client) == (0.75, 0.25)
+
+
 def test_too_little_to_tell_is_no_verdict_and_a_reason() -> None:
     """Less than half a second of work, and a load of no rows."""
     short = report(times=WorkTimes(wait_source_s=0.1, write_s=0.3, connect_s=9), read=ReadTimes(blocked_s=1))
@@ -127,8 +161,10 @@ def test_laps_cover_the_time_that_was_observed_but_for_what_was_skipped() -> Non
 SLOW_SOURCE = report(times=WorkTimes(wait_source_s=9, write_s=1), read=ReadTimes(blocked_s=1))
 SLOW_TRANSFORM = report(times=WorkTimes(wait_source_s=1, transform_s=8, write_s=1), read=ReadTimes(blocked_s=1))
 SLOW_ENCODER = report(times=WorkTimes(wait_source_s=1, encode_s=8, write_s=1), read=ReadTimes(blocked_s=1))
+SLOW_READER = report(times=WorkTimes(wait_source_s=9, encode_s=1), read=ReadTimes(busy_s=1))
 SLOW_NETWORK = report(times=WorkTimes(write_s=9, commit_s=1), blocked=9)
 SLOW_COMMIT = report(times=WorkTimes(write_s=2, commit_s=8), blocked=2)
+HALF_COMMIT = report(times=WorkTimes(write_s=4, commit_s=5), blocked=4)
 NOBODY = report(times=WorkTimes(wait_source_s=5, write_s=5), read=ReadTimes(blocked_s=1), blocked=5)
 
 
@@ -143,10 +179,13 @@ NOBODY = report(times=WorkTimes(wait_source_s=5, write_s=5), read=ReadTimes(bloc
         (SLOW_TRANSFORM, around(), "most of it in transforms: simplify them; more workers than 2 help"),
         (SLOW_TRANSFORM, around(busy_cores=0.9), "most of it in transforms, and its 4 cores are busy: simplify them."),
         (SLOW_ENCODER, around(), "most of it in encoding rows: give it faster cores"),
+        (SLOW_READER, around(), "most of it in reading rows: give it faster cores"),
+        (HALF_COMMIT, around(), "a larger `checkpoint_interval_bytes` commits less often"),
         (SLOW_NETWORK, around(), "look at its CPU, disk and WAL, and at the network to it; more workers rarely help"),
         (SLOW_NETWORK, around(direct=True), "and at indexes and triggers of the target"),
         (SLOW_COMMIT, around(), "a larger `checkpoint_interval_bytes` commits less often"),
         (NOBODY, around(), "No side waits for another: more workers than 2 help"),
+        (SLOW_SOURCE, around(phases=replace(PHASES, finalize_s=10.1)), "Publishing took 10.1 s and loading 10.0 s"),
         (SLOW_SOURCE, around(phases=replace(PHASES, finalize_s=30.0)), "Publishing took 30.0 s and loading 10.0 s"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +67,35 @@ def test_who_does_not_fit_waits_until_another_gives_back() -> None:
     assert second.held == 114 * MB
 
 
+def test_two_readers_that_hold_room_and_wait_for_more_both_end() -> None:
+    """One of them gets it above the limit, since nobody else would ever give any back."""
+    room, gave_up = budget(30), threading.Event()
+    pair = [room.share("t", copies=1, stop=gave_up.is_set, doing="reading t") for _ in range(2)]
+    for each in pair:
+        each.reserve(2 * MB)
+        each.note(5 * MB)
+
+    def read(own: RowShare) -> None:
+        own.reserve(20 * MB)
+        own.release()
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read, each) for each in pair]
+        waiting = wait(readers, timeout=30).not_done
+        gave_up.set()
+    assert not waiting
+    assert [each.exception() for each in readers] == [None, None]
+
+
+def test_a_connection_is_closed_where_its_buffer_has_grown_beyond_eight_megabytes() -> None:
+    """Nothing else gives the buffer back."""
+    one = share(budget(1000))
+    one.note(8 * MB)
+    assert not one.grew
+    one.note(8 * MB + 1)
+    assert one.grew
+
+
 def test_one_row_alone_may_take_more_than_the_limit() -> None:
     """Else it could never be loaded."""
     one = share(budget(10))
@@ -90,6 +119,9 @@ def test_a_row_longer_than_max_memory_is_refused_with_what_to_do() -> None:
     with pytest.raises(DataError, match=r"longer than 20 MB, which is resources\.max_memory") as raised:
         one.reserve(21 * MB)
     assert (raised.value.code, raised.value.context.stream) == ("row_too_large", "t")
+    assert raised.value.hint == "raise resources.max_memory: such a row takes 3 times its size at most"
+    with pytest.raises(DataError, match="longer than 20 MB"):
+        one.note(21 * MB)
 
 
 @settings(deadline=None, max_examples=40)
