@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rapidbyte.bench.against import changes, check_comparable, circumstances, read_baseline, verdict
-from rapidbyte.bench.contest import ONE_PIPE
+from rapidbyte.bench.contest import BACKSLASH_COPY, ONE_PIPE
 from rapidbyte.bench.document import to_document
 from rapidbyte.errors import ConfigError
 from tests.kit.bench_reports import report
@@ -31,6 +31,20 @@ def test_without_a_floor_seconds_are_compared() -> None:
     assert [(each.contender, each.ratio, each.least, each.most, each.verdict) for each in found] == [
         (OURS, 0.625, 0.5, 0.75, "faster")
     ]
+
+
+def test_seconds_are_compared_where_the_floors_differ() -> None:
+    """A ratio to one says nothing of a ratio to another."""
+    before = to_document(report({BACKSLASH_COPY: (1.0,), OURS: (2.0,)}))
+    (found,) = changes(report({ONE_PIPE: (2.0,), OURS: (2.0,)}), before)
+    assert (found.contender, found.ratio) == (OURS, 1.0)
+
+
+def test_the_fastest_of_one_is_put_beside_the_slowest_of_the_other() -> None:
+    """So that runs which overlap are within noise."""
+    before = to_document(report({OURS: (4.0, 5.0)}))
+    (found,) = changes(report({OURS: (2.0, 4.5)}), before)
+    assert (found.least, found.most, found.verdict) == (0.4, 1.125, "within noise")
 
 
 @pytest.mark.parametrize(

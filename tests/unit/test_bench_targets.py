@@ -53,6 +53,8 @@ def test_a_miss_that_the_best_iteration_would_not_be_is_noise_where_the_machine_
         "missed",
     ]
     assert judge(noisy, 1_000_000)[0].reason == "too noisy: 1.20 in the middle, 1.00 at best"
+    floor = report({ONE_PIPE: (8.0, 10.0, 12.0), TWO: (12.0, 12.0, 12.0)})
+    assert judge(floor, 1_000_000)[0].verdict == "not judged"
 
 
 def test_other_rows_fewer_iterations_and_no_floor_are_not_judged() -> None:
@@ -94,6 +96,12 @@ def test_memory_and_the_run_without_rows_are_judged_at_any_size() -> None:
         "met",
     )
     assert verdicts(report({TWO: (5.0,)}))["a run without rows, s"] == "not judged"
+    mild = report({TWO: (5.0,), "rapidbyte, 4 workers": (5.0,)}, rss=100.0)
+    for worst in (0, 1):
+        lines = tuple(
+            replace(each, peak_rss_mb=151.0) if place == worst else each for place, each in enumerate(mild.lines)
+        )
+        assert verdicts(replace(mild, lines=lines))["peak memory, MB"] == "missed"
     raced = report(walls)
     raced = replace(raced, lines=tuple(replace(each, ddl_race_retries=1) for each in raced.lines))
     assert verdicts(raced)["retries of DDL races"] == "missed"
@@ -105,6 +113,8 @@ def test_scaling_is_judged_where_there_are_cores_for_it() -> None:
     name = "scaling over workers, share of linear"
     assert [verdicts(report(walls, cores=cores))[name] for cores in (2, 7, 8)] == ["not judged", "not judged", "missed"]
     assert verdicts(report({**walls, TWO: (4.5,) * 3}, cores=8))[name] == "met"
+    more = {**walls, TWO: (4.5,) * 3, "rapidbyte, 4 workers": (4.0,) * 3}
+    assert [verdicts(report(more, cores=cores))[name] for cores in (8, 16)] == ["met", "missed"]
 
 
 def test_client_cpu_is_counted_per_million_rows() -> None:

@@ -151,6 +151,16 @@ def test_what_json_parsers_pass_over_is_named_by_line(
     assert "a.ndjson, line 11" in error.message
 
 
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_a_word_that_is_no_number_of_json_is_named_by_line(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """In a column of doubles, where Arrow's parser takes it for one."""
+    monkeypatch.setattr("rapidbyte.sources.files.ndjson_columns.SAMPLE_BYTES", 64)
+    error = error_of(folder, *['{"d": 1.5}'] * 20, f'{{"d": {word}}}')
+    assert (error.code, error.context.line) == ("row_malformed", 21)
+
+
 def test_text_that_is_not_in_its_encoding_is_named_by_line(folder: Folder) -> None:
     """Not replaced, and not taken as it is (B3)."""
     folder.write("a.ndjson", b'{"s": "x"}\n{"s": "\xff"}\n')
