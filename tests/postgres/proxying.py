@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -85,12 +86,15 @@ class Proxy:
         self._listener.close()
 
 
+P = TypeVar("P", bound=Proxy)
+
+
 @contextmanager
-def proxied(dsn: str) -> Iterator[Proxy]:
+def proxied(dsn: str, kind: type[P] = Proxy) -> Iterator[P]:
     """A proxy before this server; skipped where the server is not on a Unix socket."""
     if not str(conninfo_to_dict(dsn).get("host", "")).startswith("/"):
         pytest.skip("the proxy leads to a Unix socket")
-    proxy = Proxy(dsn)
+    proxy = kind(dsn)
     try:
         yield proxy
     finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
@@ -18,7 +21,7 @@ from rapidbyte.pg.messages import Frames
 from rapidbyte.pg.session import PgConnection, is_plain
 from rapidbyte.pg.session import connect as open_session
 from rapidbyte.spec import Connection
-from tests.postgres.proxying import proxied
+from tests.postgres.proxying import Proxy, hang_up, proxied
 
 Connect = Callable[..., psycopg.Connection]
 
@@ -139,6 +142,42 @@ def test_a_session_that_is_ended_among_the_rows_is_told(
     assert messages.row_count is None
 
 
+class Cutting(Proxy):
+    """Ends the connection `beyond` bytes behind the first row that comes by."""
+
+    beyond = 0
+
+    def _down(self, client: socket.socket, server: socket.socket, lost: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                row = re.search(rb"row-[0-9]{7}\n", data)
+                client.sendall(data[: row.end() + self.beyond] if row else data)
+                if row:
+                    break
+        hang_up(client, server)
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 4, 5, 9])
+def test_a_connection_that_breaks_within_a_message_is_told(source_db: str, beyond: int) -> None:
+    """Between two rows, within a head, behind a head, within a row: an error, no end, and no waiting for ever."""
+    gives_up = time.monotonic() + 60
+    with proxied(source_db, Cutting) as proxy:
+        proxy.beyond = beyond
+        for reading in session(proxy.dsn):
+            messages = MessagesOut(
+                reading,
+                sql.SQL(
+                    "COPY (SELECT 'row-' || to_char(i, 'FM0000000') FROM generate_series(1, 9) AS i) TO STDOUT"
+                ).format(),
+                block_bytes=20_000,
+                stop=lambda: time.monotonic() > gives_up,
+                doing="testing",
+            )
+            with pytest.raises(psycopg.OperationalError, match="closed"):
+                list(messages)
+            assert messages.row_count is None
+
+
 def test_a_second_statement_is_refused(reading: PgConnection) -> None:
     """A user's query is one statement (G2)."""
     with pytest.raises(psycopg.errors.SyntaxError):
@@ -156,7 +195,8 @@ def test_it_stops_among_the_rows(reading: PgConnection) -> None:
         doing="testing",
     )
     with pytest.raises(CancelledError):  # noqa: PT012 - it fails somewhere on the way
-        for _ in messages:
+        for number, _ in enumerate(messages):
+            assert number == 0
             stop.set()
 
 
