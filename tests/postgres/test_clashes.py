@@ -90,20 +90,60 @@ def test_exclusion_constraints(source_db: str, destination_db: str, connect: Con
     """The first of those that exclude each other stays, also where a third would have excluded both."""
     connect(source_db).execute(
         "CREATE TABLE orders (id int, span int4range, note text); INSERT INTO orders VALUES (1, '[1,10)', 'a'),"
-        " (2, '[5,15)', 'b'), (3, '[12,20)', 'c'), (4, '[100,110)', 'd'), (5, NULL, 'e'), (6, '[30,31)', 'f')"
+        " (2, '[5,15)', 'b'), (3, '[12,20)', 'c'), (4, '[100,110)', 'd'), (5, NULL, 'e'), (6, '[30,31)', 'f'),"
+        " (7, '[40,50)', 'g'), (8, '[45,55)', 'h')"
     )
     connect(destination_db).execute(
         "CREATE SCHEMA raw; CREATE TABLE raw.orders (id int, span int4range, note text,"
         " CONSTRAINT apart EXCLUDE USING gist (span WITH &&) WHERE (note <> 'f') DEFERRABLE);"
         " INSERT INTO raw.orders VALUES (99, '[105,200)', 'z'), (98, '[30,40)', 'y')"
     )
-    assert totals(loaded(pipeline(source_db, destination_db, "orders", write_mode="append", rejects=DLQ))) == (6, 4, 2)
-    assert ids(destination_db) == [1, 3, 5, 6, 98, 99]
+    assert totals(loaded(pipeline(source_db, destination_db, "orders", write_mode="append", rejects=DLQ))) == (8, 5, 3)
+    assert ids(destination_db) == [1, 3, 5, 6, 7, 98, 99]
     assert set_aside(destination_db) == [
         (2, "23P01", "row_excluded", "another row excludes this span (apart)", None),
         (4, "23P01", "row_excluded", "the target excludes this span (apart)", None),
+        (8, "23P01", "row_excluded", "another row excludes this span (apart)", None),
     ]
     assert rows_of(destination_db, "SELECT relname FROM pg_class WHERE relname LIKE '\\_rb\\_%'") == []
+
+
+def test_a_replace_clashes_with_nothing_that_it_takes_away(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """Also where rows are replaced in the table that stays, with unique values that move between them."""
+    connect(source_db).execute(
+        "CREATE TABLE orders (id int, email text); INSERT INTO orders VALUES (1, 'two'), (3, 'one'), (4, 'four')"
+    )
+    connect(destination_db).execute(
+        "CREATE SCHEMA raw; CREATE TABLE raw.orders (id int PRIMARY KEY, email text UNIQUE);"
+        " INSERT INTO raw.orders VALUES (1, 'one'), (2, 'two'); CREATE VIEW raw.mails AS SELECT email FROM raw.orders"
+    )
+    result = loaded(pipeline(source_db, destination_db, "orders", write_mode="replace", rejects=DLQ))
+    assert (totals(result), result.streams[0].publish) == ((3, 3, 0), "in_place")
+    assert rows_of(destination_db, "SELECT id, email FROM raw.orders ORDER BY 1") == [
+        (1, "two"), (3, "one"), (4, "four")
+    ]  # fmt: skip
+
+
+def test_rows_clash_with_those_of_partitions_and_not_with_those_that_inherit(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """A unique index of a partitioned table is about all of its rows; one of a parent about its own."""
+    connect(source_db).execute("CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2), (3)")
+    connect(destination_db).execute(
+        "CREATE SCHEMA raw; CREATE TABLE raw.orders (id int PRIMARY KEY) PARTITION BY LIST (id);"
+        " CREATE TABLE raw.part PARTITION OF raw.orders DEFAULT; INSERT INTO raw.orders VALUES (2);"
+        " CREATE SCHEMA other; CREATE TABLE other.orders (id int PRIMARY KEY);"
+        " CREATE TABLE other.child () INHERITS (other.orders); INSERT INTO other.child VALUES (2)"
+    )
+    parts = pipeline(source_db, destination_db, "orders", write_mode="append", rejects=DLQ)
+    assert totals(loaded(parts)) == (3, 2, 1)
+    assert [(number, code) for number, _, code, *_ in set_aside(destination_db)] == [(2, "key_duplicate")]
+    other = StreamSpec(name="orders", target="other.orders")
+    heirs = pipeline(source_db, destination_db, other, write_mode="append", rejects=DLQ, name="heirs")
+    assert totals(loaded(heirs)) == (3, 3, 0)
+    assert ids(destination_db, "other.orders") == [1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("mode", ["append", "replace", "upsert"])
