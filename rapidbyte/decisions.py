@@ -224,6 +224,7 @@ def make_plan(
     source: ServerFacts | None,
     destination: ServerFacts,
     cores: int,
+    source_title: str = "files",
     hooks: Hooks | None = None,
 ) -> RunPlan:
     """The whole run's plan from its streams' plans. Pure. Raises ConfigError for what cannot go together."""
@@ -251,6 +252,7 @@ def make_plan(
         source=source,
         destination=destination,
         same_database=same_database,
+        source_title=source_title if source is None else "PostgreSQL",
         warnings=(*fewer, *_version_warnings(destination)),
         hooks=hooks or Hooks(),
     )

@@ -140,6 +140,8 @@ class RunPlan:
     source: ServerFacts | None
     destination: ServerFacts
     same_database: bool
+    source_title: str = "files"
+    """What the source is, for people: `PostgreSQL`, `files`, `SQLite`, `DuckDB`."""
     warnings: tuple[str, ...] = ()
     hooks: Hooks = field(default_factory=Hooks)
     """Statements that are run when it publishes."""

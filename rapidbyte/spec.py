@@ -241,6 +241,11 @@ class PostgresSourceSpec:
     connection: Connection
     schema: str = "public"
 
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return "PostgreSQL"
+
 
 @frozen
 class Storage:
@@ -287,6 +292,11 @@ class FilesSourceSpec:
     shows_values: bool = False
     """`--show-row-values`: a reason may quote a value."""
 
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return "files"
+
 
 @frozen
 class DatabaseFileSpec:
@@ -295,6 +305,11 @@ class DatabaseFileSpec:
     kind: Literal["sqlite", "duckdb"]
     path: str
     base_dir: str = "."
+
+    @property
+    def title(self) -> str:
+        """What it is, for people."""
+        return "SQLite" if self.kind == "sqlite" else "DuckDB"
 
 
 @frozen

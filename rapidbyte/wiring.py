@@ -98,7 +98,7 @@ def check(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOption
         return items[-1].ok
 
     with _runtime(spec, options or RunOptions(), _ignore, makes=False) as (runtime, missing):
-        reached = look("source", lambda: _source_detail(runtime.source))
+        reached = look("source", lambda: _source_detail(spec, runtime.source))
         if look("destination", lambda: "; ".join((_version(runtime.leader), *missing))) and reached:
             look("plan", lambda: _plan_detail(preflight(spec, runtime)))
     return CheckReport(pipeline=spec.pipeline, items=tuple(items))
@@ -107,9 +107,17 @@ def check(pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOption
 def discover(
     pipeline: PipelineSpec | str | os.PathLike[str], *, options: RunOptions | None = None
 ) -> tuple[StreamShape, ...]:
-    """Everything that the source could deliver. Nothing is changed. Raises RapidbyteError."""
+    """Everything that the source could deliver. Nothing is changed. Raises RapidbyteError.
+
+    Of files also what the pipeline's queries give. Where the source has no `path` and there are queries, what the
+    pipeline's streams read is all there is: no folder is searched.
+    """
     spec, options = _loaded(pipeline), options or RunOptions()
-    return _source(replace(spec, source=_reached_source(spec.source, options))).discover()
+    source = _source(replace(spec, source=_reached_source(spec.source, options)))
+    asked = tuple(stream for stream in spec.streams if stream.query is not None)
+    if not isinstance(spec.source, FilesSourceSpec) or not asked:
+        return source.discover()
+    return source.describe(spec.streams) if spec.source.path is None else (*source.discover(), *source.describe(asked))
 
 
 def _version(leader: Leader) -> str:
@@ -126,7 +134,7 @@ def verify(
     spec = _loaded(pipeline)
     if not isinstance(spec.source, PostgresSourceSpec):
         raise ConfigError(
-            "verify compares two servers, and the source of this pipeline is files",
+            f"verify compares two servers, and the source of this pipeline is {spec.source.title}",
             code="verify_unsupported",
             afterwards="nothing was started",
         )
@@ -178,15 +186,15 @@ def cursor_at(pipeline: PipelineSpec | str | os.PathLike[str], stream: str, valu
     spec = _loaded(pipeline)
     (named,) = select_streams(spec.streams, (stream,))
     if not isinstance(spec.source, PostgresSourceSpec):
-        raise ConfigError("files have no cursor", code="no_cursor", stream=stream)
+        raise ConfigError(f"a source of {spec.source.title} has no cursor", code="no_cursor", stream=stream)
     from rapidbyte.sources.postgres import PostgresSource
 
     return PostgresSource(_reached_server(spec.source), pipeline=spec.pipeline).cursor_at(named, value)
 
 
-def _source_detail(source: Source) -> str:
+def _source_detail(spec: PipelineSpec, source: Source) -> str:
     facts = source.facts()
-    return f"PostgreSQL {facts.version}" if facts is not None else "files"
+    return spec.source.title if facts is None else f"{spec.source.title} {facts.version}"
 
 
 def _plan_detail(planned: RunPlan) -> str:

@@ -1,4 +1,4 @@
-"""`rapidbyte rejects`: rows that were set aside: listed, shown, and loaded again."""
+"""`rapidbyte rejects`: rows that were set aside: listed, shown, loaded again, and dropped."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rapidbyte.cli.options import EnvFileOption, OutputOption, PipelineArgument, ResultFormat, SetOption
-from rapidbyte.errors import ConfigError
+from rapidbyte.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from rapidbyte.cli.console import Console
-    from rapidbyte.destinations.postgres.replay import StreamKeys
+    from rapidbyte.destinations.postgres.replay import Named, StreamKeys
+    from rapidbyte.destinations.postgres.state import PipelineLedger
     from rapidbyte.spec import PipelineSpec
 
 
@@ -23,41 +23,86 @@ class RejectsAction(StrEnum):
     list = "list"
     show = "show"
     replay = "replay"
+    drop = "drop"
 
 
 def rejects(
     context: typer.Context,
-    action: Annotated[RejectsAction, typer.Argument(help="List them, show them with their values, load them again.")],
+    action: Annotated[
+        RejectsAction,
+        typer.Argument(help="List them, show them with their values, load them again, delete those that are named."),
+    ],
     pipeline: PipelineArgument,
     ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Only these.")] = None,
     stream: Annotated[str | None, typer.Option("--stream", metavar="NAME", help="Only this stream's.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="CODE", help="Only those with this code; `parse`: lines that are no rows."),
+    ] = None,
     number: Annotated[int, typer.Option("-n", metavar="N", min=1, max=100_000, help="How many to list.")] = 100,
     override: SetOption = None,
     env_file: EnvFileOption = None,
     output: OutputOption = ResultFormat.auto,
 ) -> int:
-    """List or show the rows that were set aside (on_data_error: dlq), or load them again once their cause is gone."""
+    """List or show the rows that were set aside (on_data_error: dlq), load them again once their cause is gone, or
+    drop those that never will be. Exit 5 where a row was neither loaded nor dropped.
+    """
     from rapidbyte import wiring
     from rapidbyte.cli.run import load_spec, wants_text
-    from rapidbyte.report.document import document_text
-    from rapidbyte.report.rejects import rejects_document, rejects_text, replay_document, replay_text
+    from rapidbyte.destinations.postgres.replay import Named
 
-    console: Console = context.obj
     spec = load_spec(pipeline, override, env_file)
-    text = wants_text(console, output)
+    named = Named(stream=stream, ids=tuple(ids) if ids else None, reason=reason)
+    if action is RejectsAction.drop:
+        _require_named(named)
+    text = wants_text(context.obj, output)
     with wiring.ledger(spec) as ledger:
-        if ids:
-            known = {each.reject_id for each in ledger.rejects(stream=stream, ids=ids, limit=len(ids))}
-            _require_known(ids, known)
-        if action is RejectsAction.replay:
-            done = ledger.replay(keys_of(spec), stream=stream, ids=ids or None)
-            console.require_print(replay_text(done) if text else document_text(replay_document(done, spec.pipeline)))
-            return 0 if all(each.outcome == "loaded" for each in done) else 5
-        found = ledger.rejects(stream=stream, ids=ids or None, limit=number)
+        if named.ids:
+            known = {each.reject_id for each in ledger.rejects(named, limit=len(named.ids))}
+            _require_known(named.ids, known)
+        told, code = _answered(ledger, action, named, spec, number, as_text=text)
+    context.obj.require_print(told)
+    return code
+
+
+def _answered(
+    ledger: PipelineLedger, action: RejectsAction, named: Named, spec: PipelineSpec, number: int, *, as_text: bool
+) -> tuple[str, int]:
+    """What is printed, and the exit code."""
+    from rapidbyte.report.document import document_text
+    from rapidbyte.report.rejects import (
+        drop_document,
+        drop_text,
+        rejects_document,
+        rejects_text,
+        replay_document,
+        replay_text,
+    )
+
+    if action is RejectsAction.replay:
+        done = ledger.replay(keys_of(spec), named)
+        told = replay_text(done) if as_text else document_text(replay_document(done, spec.pipeline))
+        return told, 0 if all(each.outcome == "loaded" for each in done) else DataError.exit_code
+    if action is RejectsAction.drop:
+        _require_reason(ledger, named)
+        dropped = ledger.drop(named)
+        told = drop_text(dropped) if as_text else document_text(drop_document(dropped, spec.pipeline))
+        return told, 0 if all(each.outcome == "dropped" for each in dropped) else DataError.exit_code
+    found = ledger.rejects(named, limit=number)
     shows = action is RejectsAction.show
     document = rejects_document(found, spec.pipeline, shows_rows=shows)
-    console.require_print(rejects_text(found, shows_rows=shows) if text else document_text(document))
-    return 0
+    return rejects_text(found, shows_rows=shows) if as_text else document_text(document), 0
+
+
+def _require_named(named: Named) -> None:
+    """Raises ConfigError for a drop of whatever there is."""
+    if named.ids is None and named.stream is None and named.reason is None:
+        raise ConfigError(
+            "rejects drop deletes what is named, and nothing is",
+            code="usage",
+            hint="rapidbyte rejects drop PIPELINE ID..., or --reason CODE, or --stream NAME",
+            afterwards="nothing was changed",
+        )
 
 
 def _require_known(ids: Sequence[int], known: Set[int]) -> None:
@@ -69,6 +114,21 @@ def _require_known(ids: Sequence[int], known: Set[int]) -> None:
             hint="`rapidbyte rejects list PIPELINE` has the numbers",
             afterwards="nothing was changed",
         )
+
+
+def _require_reason(ledger: PipelineLedger, named: Named) -> None:
+    """Raises ConfigError for a code that no row has: it may be misspelt."""
+    from rapidbyte.destinations.postgres.replay import PARSE
+
+    if named.reason in (None, PARSE) or ledger.rejects(named, limit=1):
+        return
+    there = sorted({each.code for each in ledger.rejects()})
+    raise ConfigError(
+        f"no row of this pipeline was set aside with the code {named.reason}",
+        code="reject_unknown",
+        hint=f"there are: {', '.join(there)}" if there else "no row of it is set aside",
+        afterwards="nothing was changed",
+    )
 
 
 def keys_of(spec: PipelineSpec) -> dict[str, StreamKeys]:

@@ -75,6 +75,7 @@ def look(spec: PipelineSpec, runtime: Runtime, only: LastRun | None = None) -> P
             resources=spec.resources,
             options=runtime.options,
             source=source,
+            source_title=spec.source.title,
             destination=destination,
             cores=available_cores(),
         )

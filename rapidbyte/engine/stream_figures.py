@@ -173,6 +173,8 @@ def _set_aside(outcome: StreamOutcome) -> tuple[str, ...]:
     if not count or outcome.plan is None:
         return ()
     rows = "1 bad row was" if count == 1 else f"{count} bad rows were"
+    if not _rows_written(outcome):
+        rows = f"no row was loaded, and {rows}"
     if outcome.plan.rejects.action == "dlq":
         return (f"{rows} set aside: `rapidbyte rejects list PIPELINE` names them",)
     return (f"{rows} set aside: they were not kept",)

@@ -25,7 +25,7 @@ _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "n
 
 def plan_text(plan: RunPlan) -> str:
     """The plan, stream by stream. `{load}` in a statement stands for the id of the load."""
-    source = f"PostgreSQL {shown(plan.source.version)}" if plan.source is not None else "files"
+    source = plan.source_title if plan.source is None else f"{plan.source_title} {shown(plan.source.version)}"
     flush = plan.flush
     lines = [
         f"pipeline {shown(plan.pipeline)}: {source} -> PostgreSQL {shown(plan.destination.version)}",
@@ -152,6 +152,8 @@ def streams_yaml(shapes: tuple[StreamShape, ...]) -> str:
         lines.append(f"    - name: {pipeline_yaml(shape.spec.name)}")
         if shape.spec.path is not None:
             lines.append(f"      path: {_paths_yaml(shape.spec.path)}")
+        if shape.spec.query is not None:
+            lines.append(f"      query: {pipeline_yaml(shape.spec.query)}")
         if shape.primary_key:
             lines.append(f"      primary_key: [{', '.join(pipeline_yaml(column) for column in shape.primary_key)}]")
         columns = ", ".join(f"{shown(column.name)} {shown(column.type.name)}" for column in shape.columns)

@@ -15,6 +15,7 @@ from rapidbyte.report.summary import count
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from rapidbyte.destinations.postgres.dropping import Dropped
     from rapidbyte.destinations.postgres.replay import Replayed, StoredReject
 
 
@@ -53,18 +54,22 @@ def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _place(reject: StoredReject) -> str:
+    """File, line and column, as far as they are known."""
+    place = shown(reject.file) if reject.file is not None else "a row"
+    place += f", {line_word(reject.file)} {reject.line}" if reject.line is not None else ""
+    return place + (f", column {shown(reject.column)}" if reject.column is not None else "")
+
+
 def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool) -> str:
     """One line a row, and its values below it where they are to be shown."""
     if not rejects:
         return "no row of this pipeline is set aside\n"
     lines: list[str] = []
     for reject in rejects:
-        place = shown(reject.file) if reject.file is not None else "a row"
-        place += f", {line_word(reject.file)} {reject.line}" if reject.line is not None else ""
-        column = f", column {shown(reject.column)}" if reject.column is not None else ""
-        state = f" [{reject.sqlstate}]" if reject.sqlstate is not None else ""
+        state = f" [{reject.code}, {reject.sqlstate}]" if reject.sqlstate is not None else f" [{reject.code}]"
         lines.append(
-            f"{reject.reject_id:>6}  {reject.state:<10}  {shown(reject.stream)}: {place}{column}:"
+            f"{reject.reject_id:>6}  {reject.state:<10}  {shown(reject.stream)}: {_place(reject)}:"
             f" {shown(reject.message)}{state}"
         )
         if shows_rows:
@@ -95,5 +100,44 @@ def replay_text(done: Sequence[Replayed]) -> str:
         for each in done
         if each.outcome != "loaded"
     ]
-    lines.append(f"{count(sum(each.outcome == 'loaded' for each in done))} of {count(len(done))} rows loaded")
+    loaded = sum(each.outcome == "loaded" for each in done)
+    lines.append(f"{count(loaded)} of {count(len(done))} rows loaded")
+    if loaded < len(done):
+        lines.append("hint: `rapidbyte rejects drop PIPELINE ID...` deletes those that shall not be loaded any more")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def drop_document(done: Sequence[Dropped], pipeline: str) -> dict[str, Any]:
+    """What `rapidbyte rejects drop --output json` prints: every row that is gone now, without its values."""
+    counts = Counter(each.outcome for each in done)
+    return {
+        "schema_version": 1,
+        "pipeline": pipeline,
+        "dropped": counts["dropped"],
+        "left": counts["left"],
+        "rows": [
+            {
+                "id": each.reject.reject_id,
+                "stream": each.reject.stream,
+                "outcome": each.outcome,
+                "reason": each.reason,
+                "state": each.reject.state,
+                "file": each.reject.file,
+                "line": each.reject.line,
+                "code": each.reject.code,
+                "message": each.reject.message,
+            }
+            for each in done
+        ],
+    }
+
+
+def drop_text(done: Sequence[Dropped]) -> str:
+    """Every row, gone or left, and how many are gone."""
+    lines = [
+        f"{each.reject.reject_id:>6}  {each.outcome:<8}  {shown(each.reject.stream)}: {_place(each.reject)}:"
+        f" {shown(each.reason or each.reject.message)}"
+        for each in done
+    ]
+    lines.append(f"{count(sum(each.outcome == 'dropped' for each in done))} of {count(len(done))} rows dropped")
     return "".join(f"{line}\n" for line in lines)

@@ -64,25 +64,30 @@ class Firsts:
         before = 0
         for batch in held:
             count = batch.rows.num_rows
-            bad = {place - before: names for place, names in repeated.items() if before <= place < before + count}
+            bad = {place - before: rules for place, rules in repeated.items() if before <= place < before + count}
             for row in sorted(bad):
-                column = bad[row][0] if len(bad[row]) == 1 else None
-                message = f"assert_unique: {', '.join(bad[row])}: an earlier row has the same"
-                set_aside(rejected(message, column, self._columns, batch, row))
+                first = bad[row][0]
+                message = joined(
+                    f"assert_unique: {', '.join(names)}: an earlier row has the same" for names in bad[row]
+                )
+                set_aside(rejected(message, first[0] if len(first) == 1 else None, self._columns, batch, row))
             yield left_of(batch, list(bad))
             before += count
 
-    def _repeated(self, held: list[Batch]) -> dict[int, tuple[str, ...]]:
-        """Places within the lot of rows that repeat an earlier one, each with the first rule that it violates."""
+    def _repeated(self, held: list[Batch]) -> dict[int, list[tuple[str, ...]]]:
+        """Places within the lot of rows that repeat an earlier one, each with the rules that it violates, in order."""
         run = self._database.connection.execute
         self._database.give(["arriving"], self._values(held).to_reader())
         run("CREATE OR REPLACE TEMP TABLE fresh AS SELECT * FROM arriving")
         if not self._begun:
             run("CREATE TEMP TABLE keys AS SELECT * EXCLUDE (place) FROM fresh LIMIT 0")
             self._begun = True
-        found: dict[int, tuple[str, ...]] = {}
+        run("CREATE OR REPLACE TEMP TABLE aside AS SELECT * FROM fresh LIMIT 0")
+        found: dict[int, list[tuple[str, ...]]] = {}
         for names in self._unique:
             own = [f"k{self._names.index(name)}" for name in names]
+            for place in self._repeated_as_well(own) if found else ():
+                found[place].append(names)
             present = " AND ".join(f"{name} IS NOT NULL" for name in own)
             listed_names = ", ".join(own)
             rows = run(
@@ -90,13 +95,23 @@ class Firsts:
                 f" UNION SELECT place FROM (SELECT place, row_number() OVER (PARTITION BY {listed_names}"
                 f" ORDER BY place) AS standing FROM fresh WHERE {present}) WHERE standing > 1"
             ).fetchall()
-            found.update({int(place): names for (place,) in rows})
+            found.update({int(place): [names] for (place,) in rows})
             run("CREATE OR REPLACE TEMP TABLE bad (place BIGINT)")
             if rows:
                 run("INSERT INTO bad SELECT unnest(?)", [[place for (place,) in rows]])
+                run("INSERT INTO aside SELECT * FROM fresh WHERE place IN (SELECT place FROM bad)")
             run("DELETE FROM fresh WHERE place IN (SELECT place FROM bad)")
         run("INSERT INTO keys SELECT * EXCLUDE (place) FROM fresh")
         return found
+
+    def _repeated_as_well(self, own: list[str]) -> list[int]:
+        """Places of rows that an earlier rule sets aside and that repeat an earlier row by these columns, too."""
+        equal = " AND ".join(f"f.{name} = a.{name}" for name in own)
+        rows = self._database.connection.execute(
+            f"SELECT place FROM aside SEMI JOIN keys USING ({', '.join(own)}) UNION"  # noqa: S608 - names of ours
+            f" SELECT a.place FROM aside AS a JOIN fresh AS f ON {equal} AND f.place < a.place"
+        ).fetchall()
+        return [int(place) for (place,) in rows]
 
     def _values(self, held: list[Batch]) -> pa.Table:
         """What the rules look at, and each row's place in the lot."""
@@ -106,6 +121,11 @@ class Firsts:
         rows = pa.concat_tables(tables)
         rows = rows.rename_columns([f"k{self._names.index(name)}" for name in rows.column_names])
         return rows.append_column("place", pa.array(range(rows.num_rows), pa.int64()))
+
+
+def joined(phrases: Iterable[str]) -> str:
+    """The first, and what is violated besides: `assert_not_null: email; also assert_range: amount (0 to)`."""
+    return "; also ".join(phrases)
 
 
 def rejected(message: str, column: str | None, columns: tuple[Column, ...], batch: Batch, row: int) -> Reject:

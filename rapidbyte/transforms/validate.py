@@ -7,7 +7,7 @@ is told (how many, and where the first one is) is the same in every run.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from rapidbyte.ports import Place, Stop
 from rapidbyte.rejects import Reject
 from rapidbyte.spec import Rule, ValidateTransform
 from rapidbyte.transforms.engine import Database, explained, identifier, interruptible, literal, open_database
-from rapidbyte.transforms.firsts import Firsts, rejected
+from rapidbyte.transforms.firsts import Firsts, joined, rejected
 from rapidbyte.transforms.flow import Batch, Given, require_going
 from rapidbyte.transforms.misfits import left_of, sifted
 from rapidbyte.transforms.sql import duckdb_schema, selected, unsteady
@@ -95,8 +95,7 @@ class ValidateStep:
                 count += batch.rows.num_rows
                 if not found:
                     yield batch
-            found.require_none()
-            keys.require_unique()
+            require_none((*found.told(), *keys.told()))
 
     def sift(self, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]) -> Iterator[Batch]:
         """The rows that violate no rule; those that do, and those on which one fails, are set aside."""
@@ -125,15 +124,15 @@ class ValidateStep:
             return self._flags(database, Batch(rows=rows), stop)
 
         flags, batch = sifted(batch, flags_of, set_aside)
-        bad: dict[int, Check] = {}
+        bad: dict[int, list[Check]] = {}
         for check, values in zip(self.checks, flags, strict=True):
             for row in violating(values):
-                bad.setdefault(row, check)
+                bad.setdefault(row, []).append(check)
         if not bad:
             return batch
-        for row in sorted(bad):
-            check = bad[row]
-            set_aside(rejected(f"{check.rule}: {check.subject}", check.column, self.columns, batch, row))
+        for row, checks in sorted(bad.items()):
+            message = joined(f"{check.rule}: {check.subject}" for check in checks)
+            set_aside(rejected(message, checks[0].column, self.columns, batch, row))
         return left_of(batch, list(bad))
 
     def _flags(self, database: Database, batch: Batch, stop: Stop) -> list[pa.BooleanArray]:
@@ -181,30 +180,47 @@ class _Violations:
             self.places[check] = (before + row, batch.origin(row) if batch.origin is not None else None)
         self.counts[check] = self.counts.get(check, 0) + count
 
-    def require_none(self) -> None:
-        """Raises DataError for the rule whose first violation comes first."""
-        if not self.counts:
-            return
-        check = min(self.counts, key=lambda each: self.places[each][0])
-        row, place = self.places[check]
-        raise violated(
-            check.rule, check.subject, check.column, self.counts[check], row, place, more=len(self.counts) - 1
-        )
+    def told(self) -> Iterator[Violated]:
+        """Each violated rule; that whose first violation comes first is the first."""
+        for check in sorted(self.counts, key=lambda each: self.places[each][0]):
+            row, place = self.places[check]
+            yield Violated(
+                rule=check.rule,
+                subject=check.subject,
+                column=check.column,
+                count=self.counts[check],
+                row=row,
+                place=place,
+            )
 
 
-def violated(
-    rule: str, subject: str, column: str | None, count: int, row: int, place: Place | None, *, more: int = 0
-) -> DataError:
-    """The error of a violated rule."""
-    where = str(place) if place is not None else f"row {row + 1} of the partition"
-    rows = "1 row violates" if count == 1 else f"{count} rows violate"
-    others = f"; {more} other rule{'s are' if more > 1 else ' is'} violated as well" if more else ""
-    return DataError(
-        f"{rows} {rule}: {subject}; the first is {where}{others}",
+@frozen
+class Violated:
+    """A rule that rows of a partition violate."""
+
+    rule: str
+    subject: str
+    column: str | None
+    count: int
+    row: int
+    """The first of them, counted from 0."""
+    place: Place | None
+
+
+def require_none(found: Sequence[Violated]) -> None:
+    """Raises DataError for the first of these; its message names the others."""
+    if not found:
+        return
+    first, *others = found
+    where = str(first.place) if first.place is not None else f"row {first.row + 1} of the partition"
+    rows = "1 row violates" if first.count == 1 else f"{first.count} rows violate"
+    named = [f"{each.rule}: {each.subject} ({each.count} row{'' if each.count == 1 else 's'})" for each in others]
+    raise DataError(
+        joined((f"{rows} {first.rule}: {first.subject}; the first is {where}", *named)),
         code="rule_violated",
         hint="mend the rows, or leave them out with a `where` or a sql transform before",
-        column=column,
-        line=place.line if place is not None else None,
+        column=first.column,
+        line=first.place.line if first.place is not None else None,
     )
 
 
@@ -236,8 +252,8 @@ class _Keys:
         if batch.origin is not None:
             self._origins.append((before, Batch(rows=batch.rows.slice(0, 0), origin=batch.origin)))
 
-    def require_unique(self) -> None:
-        """Raises DataError for the first of these rules that is violated."""
+    def told(self) -> Iterator[Violated]:
+        """Each of these rules that is violated, in order."""
         if not self._begun:
             return
         every = tuple(dict.fromkeys(name for names in self._step.unique for name in names))
@@ -251,9 +267,14 @@ class _Keys:
                     f" GROUP BY {listed} HAVING count(*) > 1)"
                 ).fetchall()
             if found[0]:
-                place = self._place(found[1])
-                column = names[0] if len(names) == 1 else None
-                raise violated("assert_unique", ", ".join(names), column, found[0], found[1], place)
+                yield Violated(
+                    rule="assert_unique",
+                    subject=", ".join(names),
+                    column=names[0] if len(names) == 1 else None,
+                    count=found[0],
+                    row=found[1],
+                    place=self._place(found[1]),
+                )
 
     def _place(self, row: int) -> Place | None:
         known = [(start, each) for start, each in self._origins if start <= row]

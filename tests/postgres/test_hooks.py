@@ -60,7 +60,7 @@ def test_a_hook_takes_effect_once_for_one_publish(
 @pytest.mark.parametrize(
     ("hook", "code", "exit_code"),
     [
-        ("INSERT INTO nowhere VALUES (1)", "table_missing", 4),
+        ("DO 'BEGIN INSERT INTO nowhere VALUES (1); END'", "table_missing", 4),
         ("SELECT 1/0", None, 5),
         ("DO 'BEGIN RAISE EXCEPTION ''no''; END'", None, None),
     ],
@@ -88,6 +88,47 @@ def test_two_statements_in_one_are_refused_before_anything_is_loaded(
     ended = pipeline.run()
     assert (ended.exit_code, ended.document["error"]["code"]) == (2, "hook_invalid")
     assert log(connect, destination_db) == []
+
+
+@pytest.mark.parametrize(
+    ("hooks", "told"),
+    [
+        ({"before_load": ["SELECT 1", "SELECT 1\nFROM pg_class\nWHER x"]},
+         'hooks.before_load, statement 2, line 3: syntax error at or near "x"'),
+        ({"before_load": ["SELEKT 'secret'"]}, 'hooks.before_load, statement 1: syntax error at or near "SELEKT"'),
+        ({"before_load": ["SELECT 1 'secret'"]}, 'hooks.before_load, statement 1: syntax error at or near "***"'),
+        ({"after_load": ["SELECT 1; SELECT 2"]}, "hooks.after_load, statement 1: holds more than one statement"),
+        ({"before_load": ["DELETE FROM\n  nowhere"]},
+         'hooks.before_load, statement 1, line 2: relation "nowhere" does not exist'),
+        ({"before_load": ["DELETE FROM orders"]}, 'hooks.before_load, statement 1: relation "orders" does not exist'),
+        ({"after_load": ["DELETE FROM raw.order"]},
+         'hooks.after_load, statement 1: relation "raw.order" does not exist'),
+    ],
+)  # fmt: skip
+def test_a_hook_that_must_fail_is_told_by_check(
+    tmp_path: Path, destination_db: str, connect: Connect, hooks: dict[str, Any], told: str
+) -> None:
+    """Which hook, which statement, which line, in PostgreSQL's words; without what its literals hold (G6)."""
+    connect(destination_db).execute(LOG)
+    pipeline = shop(tmp_path, destination_db, hooks=hooks)
+    checked = pipeline.did("check", "pipeline.yaml")
+    assert (checked.exit_code, [item["detail"] for item in checked.document["items"] if not item["ok"]]) == (2, [told])
+    ended = pipeline.run()
+    assert (ended.exit_code, ended.document["error"]["message"]) == (2, told)
+
+
+def test_what_will_be_there_when_a_hook_runs_is_not_missed(
+    tmp_path: Path, destination_db: str, connect: Connect
+) -> None:
+    """The target after the load, the ledger, what an earlier hook makes."""
+    connect(destination_db).execute(LOG)
+    hooks = {
+        "before_load": ["INSERT INTO log SELECT 'runs', count(*) FROM _rapidbyte.runs", "CREATE TABLE made (i int)"],
+        "after_load": ["INSERT INTO made SELECT count(*) FROM orders", "DELETE FROM raw.orders WHERE id = 0"],
+    }
+    ended = shop(tmp_path, destination_db, hooks=hooks).run()
+    assert ended.exit_code == 0, ended.stderr
+    assert connect(destination_db).execute("SELECT i FROM raw.made").fetchall() == [(10,)]
 
 
 def test_hooks_run_once_where_streams_are_published_together(

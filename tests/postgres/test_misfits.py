@@ -153,6 +153,27 @@ def test_rows_that_repeat_a_value_of_the_whole_stream_are_set_aside(destination_
     ]  # fmt: skip
 
 
+def test_every_rule_that_a_row_violates_is_named(destination_db: str, tmp_path: Path) -> None:
+    """The first in order is the reason; the others follow. Of several `assert_unique` as well, over all partitions."""
+    (tmp_path / "orders.csv").write_text("id,amount\n1,1\n1,1\n2,\n2,1\n,\n")
+    rules = ValidateTransform(
+        rules=(
+            Rule(kind="assert_not_null", fields=("amount",)),
+            Rule(kind="assert_unique", fields=("id",)),
+            Rule(kind="assert_unique", fields=("amount",)),
+            Rule(kind="assert_not_null", fields=("id",)),
+        )
+    )
+    loaded(shop(tmp_path / "orders.csv", destination_db, transforms=(rules,)))
+    assert rejects(destination_db, "line, column_name, message") == [
+        (3, "id", "assert_unique: id: an earlier row has the same;"
+         " also assert_unique: amount: an earlier row has the same"),
+        (4, "amount", "assert_not_null: amount"),
+        (5, "amount", "assert_unique: amount: an earlier row has the same"),
+        (6, "amount", "assert_not_null: amount; also assert_not_null: id"),
+    ]  # fmt: skip
+
+
 def test_many_rows_that_repeat_are_found_over_all_partitions(destination_db: str, tmp_path: Path) -> None:
     """30,000 rows of three files, one value in three."""
     for part in range(3):

@@ -12,6 +12,7 @@ import pytest
 
 from rapidbyte import wiring
 from rapidbyte.cli.rejects import keys_of
+from rapidbyte.destinations.postgres.replay import Named
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.result import RunResult
 from rapidbyte.spec import PipelineSpec, Rule, StreamSpec, ValidateTransform, WorkerLogin
@@ -355,7 +356,7 @@ def test_a_replay_into_an_upsert_updates_and_never_goes_back(shop: tuple[str, st
     run_sql(shop[1], "INSERT INTO raw.orders VALUES (9000, 2, 'aaa'), (18, 2, 'zzz')")
     with wiring.ledger(spec) as ledger:
         ids = [each.reject_id for each in ledger.rejects() if each.row["id"] in ("17", "18", "9000")]
-        assert [each.outcome for each in ledger.replay(keys_of(spec), ids=ids)] == ["loaded"] * 3
+        assert [each.outcome for each in ledger.replay(keys_of(spec), Named(ids=tuple(ids)))] == ["loaded"] * 3
     assert rows_of(shop[1], "SELECT id, amount, name FROM raw.orders WHERE id IN (17, 18, 9000) ORDER BY 1") == [
         (17, 1, "x"),
         (18, 2, "zzz"),
@@ -370,6 +371,68 @@ def test_what_a_later_replace_has_read_again_is_not_replayed(shop: tuple[str, st
     loaded(spec)
     with wiring.ledger(spec) as ledger:
         assert [each.state for each in ledger.rejects()] == ["outdated"] * 6 + ["waiting"] * 6
+
+
+def test_rows_that_are_named_are_dropped_and_no_others(destination_db: str, tmp_path: Path) -> None:
+    """By reason, by id; a line that could not be parsed does not keep `replay` at exit 5 for ever."""
+    (tmp_path / "orders.csv").write_text("id,amount\n1,1\n2,2,2\n3,x\n4,4,4\n5,5\n")
+    stream = {"name": "orders", "types": {"id": "int", "amount": "int"}}
+    shop = project(
+        tmp_path,
+        {"use": "files", "config": {"path": "orders.csv"}},
+        destination_db,
+        stream=stream,
+        on_data_error="dlq",
+    )
+    assert shop.run().exit_code == 0
+    assert shop.did("rejects", "replay", "pipeline.yaml").exit_code == 5
+    assert shop.did("rejects", "drop", "pipeline.yaml").stderr.startswith("error: rejects drop deletes what is named")
+    missed = shop.did("rejects", "drop", "pipeline.yaml", "--reason", "prase")
+    assert (missed.exit_code, "there are: row_malformed, value_does_not_fit" in missed.stderr) == (2, True)
+    gone = shop.did("rejects", "drop", "pipeline.yaml", "--reason", "parse")
+    assert (gone.exit_code, [(row["outcome"], row["line"]) for row in gone.document["rows"]]) == (
+        0,
+        [("dropped", 3), ("dropped", 5)],
+    )
+    assert shop.did("rejects", "drop", "pipeline.yaml", "--reason", "parse").document["rows"] == []
+    assert rejects(destination_db, "line, code") == [(4, "value_does_not_fit")]
+    (left,) = shop.did("rejects", "list", "pipeline.yaml").document["rejects"]
+    assert shop.did("rejects", "drop", "pipeline.yaml", str(left["id"] + 1)).exit_code == 2
+    assert shop.did("rejects", "drop", "pipeline.yaml", str(left["id"])).exit_code == 0
+    assert shop.did("rejects", "replay", "pipeline.yaml").exit_code == 0
+
+
+def test_rows_of_a_load_that_is_not_published_are_not_dropped(destination_db: str, tmp_path: Path) -> None:
+    """Its receipts count them: the next run goes on with it (E1)."""
+    (tmp_path / "orders.csv").write_text("id\n1\nx\n3\n")
+    stream = {"name": "orders", "types": {"id": "int"}}
+    source = {"use": "files", "config": {"path": "orders.csv"}}
+    shop = project(tmp_path, source, destination_db, stream=stream, on_data_error="dlq")
+    assert shop.run(failpoint="pub.commit_before=exit").exit_code == KILLED
+    kept = shop.did("rejects", "drop", "pipeline.yaml", "--stream", "orders")
+    assert (kept.exit_code, kept.document["dropped"], kept.document["left"]) == (5, 0, 1)
+    assert shop.run().exit_code == 0
+    assert shop.did("rejects", "drop", "pipeline.yaml", "--stream", "orders").document["dropped"] == 1
+
+
+def test_a_replace_of_bad_rows_alone_does_not_empty_its_target(destination_db: str, tmp_path: Path) -> None:
+    """Unless the pipeline says with `min_rows` that no rows are enough; a target without rows has none to lose (E9)."""
+    file = tmp_path / "orders.csv"
+    file.write_text("id\nx\ny\n")
+    spec = orders(
+        file, destination_db, DLQ, write_mode="replace", stream={"types": (("id", "int"),), "allow_lossy": ()}
+    )
+    empty = loaded(spec)
+    assert empty.streams[0].warnings == (
+        "no row was loaded, and 2 bad rows were set aside: `rapidbyte rejects list PIPELINE` names them",
+    )
+    run_sql(destination_db, "INSERT INTO raw.orders VALUES (7)")
+    message, _ = refused(spec, 5, "all_rows_rejected")
+    assert message.startswith("2 bad rows are set aside, and stream orders has no others")
+    assert rows_of(destination_db, "SELECT id FROM raw.orders") == [(7,)]
+    allowed = {"types": (("id", "int"),), "allow_lossy": (), "min_rows": 0}
+    assert totals(loaded(orders(file, destination_db, DLQ, write_mode="replace", stream=allowed))) == (2, 0, 2)
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(0,)]
 
 
 def test_a_result_is_json_with_the_counts(shop: tuple[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidbyte.pg.types import parse_type_name
-from rapidbyte.sources.files.infer import Reading, converter, declare, infer
+from rapidbyte.sources.files.commas import hint_for
+from rapidbyte.sources.files.infer import Notation, Reading, converter, declare, infer
+from rapidbyte.sources.files.inference import Inference
 
 UTC = dt.UTC
 NAIVE, ZONED = "timestamp without time zone", "timestamp with time zone"
@@ -212,3 +215,42 @@ def test_a_declared_type_refuses_what_it_would_have_to_round(name: str, text: st
     """Also where PostgreSQL's own COPY would round, cut blanks, or guess a zone."""
     with pytest.raises(pa.ArrowInvalid):
         converter(declare(parse_type_name(name)))(texts(None, text))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (["1,50", "2", "-3,25"], "a comma before their decimals: `decimal_comma: true` in source.config"),
+        (["1.234,50", "12,00"], "points between thousands, which `decimal_comma` does not read: `replace`"),
+        (["1,234.50", "12.00"], "commas between thousands: `replace` in a sql transform"),
+        (["1,234", "12"], "if it stands before decimals, `decimal_comma: true` .* if between thousands, `replace`"),
+        (["1,50", "x"], "text$"),
+        (["1,2,3"], "text$"),
+    ],
+)
+def test_numbers_with_commas_are_text_with_advice(values: list[str], told: str) -> None:
+    """Nothing is guessed; also where every row is looked at. With `decimal_comma` the advice was followed already."""
+    found = infer(texts(*values, None), "all rows")
+    assert (found.type.name, re.search(told, found.reason) is not None) == ("text", True), found.reason
+    whole = Inference()
+    for value in values:
+        whole.add(texts(value))
+    assert whole.found_or_text("all rows").reason == found.reason
+    again = infer(texts(*values), "all rows", Notation(decimal_comma=True))
+    assert "decimal_comma" not in again.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "type_name", "told"),
+    [
+        ("3,14", "numeric(10,2)", "`decimal_comma: true` in source.config"),
+        ("1.234,56", "numeric", "load the column as text"),
+        ("3,14", "text", None),
+        ("x,y", "numeric", None),
+        (None, "numeric", None),
+    ],
+)
+def test_a_value_with_a_comma_is_told_with_the_way_out(value: str | None, type_name: str, told: str | None) -> None:
+    """The hint of a declared number that does not fit."""
+    hint = hint_for(value, type_name=type_name, decimal_comma=False)
+    assert hint is None if told is None else hint is not None and hint.startswith(told)

@@ -60,6 +60,21 @@ def test_the_plan_reads_stream_by_stream() -> None:
     )
 
 
+@pytest.mark.parametrize("title", ["files", "SQLite", "DuckDB"])
+def test_a_source_without_a_server_is_called_what_it_is(title: str) -> None:
+    """A database in a file is not a file of rows."""
+    runtime = Runtime(
+        source=FakeSource(1),
+        leader=FakeLeader(),
+        write=fakes.write,
+        options=RunOptions(workers=2),
+        observe=lambda event: None,
+    )
+    plan = preflight(pipeline_spec("a"), runtime)
+    told = plan_text(replace(plan, source=None, source_title=title))
+    assert told.startswith(f"pipeline shop: {title} -> PostgreSQL 18.0\n")
+
+
 def test_the_plan_shows_files_rejects_and_hooks() -> None:
     """How many files, and how many an increment loads; what bad rows do; statements without what they quote (G6)."""
     runtime = Runtime(

@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
+from rapidbyte.destinations.postgres.dropping import Dropped
 from rapidbyte.destinations.postgres.replay import Replayed, StoredReject
 from rapidbyte.model import QualifiedName
-from rapidbyte.report.rejects import rejects_document, rejects_text, replay_document, replay_text
+from rapidbyte.report.rejects import (
+    drop_document,
+    drop_text,
+    rejects_document,
+    rejects_text,
+    replay_document,
+    replay_text,
+)
 
 DOCS = Path(__file__).parents[2] / "docs" / "commands-json.md"
 
@@ -49,7 +57,8 @@ DONE = (
 
 def test_a_row_is_one_line_without_its_values() -> None:
     """They follow where they were asked for."""
-    line = "     7  waiting     orders: /data/orders.csv, line 3, column amount: not exactly a bigint [22P02]\n"
+    place = "/data/orders.csv, line 3, column amount"
+    line = f"     7  waiting     orders: {place}: not exactly a bigint [value_misfit, 22P02]\n"
     assert rejects_text((stored(),), shows_rows=False) == line
     assert rejects_text((stored(),), shows_rows=True) == line + '        {"amount": "canary"}\n'
     assert rejects_text((), shows_rows=False) == "no row of this pipeline is set aside\n"
@@ -57,7 +66,25 @@ def test_a_row_is_one_line_without_its_values() -> None:
 
 def test_a_replay_tells_what_was_not_loaded() -> None:
     """And how many were."""
-    assert replay_text(DONE) == "     8  refused   orders: out of range\n1 of 2 rows loaded\n"
+    hint = "hint: `rapidbyte rejects drop PIPELINE ID...` deletes those that shall not be loaded any more\n"
+    assert replay_text(DONE) == "     8  refused   orders: out of range\n1 of 2 rows loaded\n" + hint
+    assert replay_text(DONE[:1]) == "1 of 1 rows loaded\n"
+
+
+GONE = (
+    Dropped(reject=stored(), outcome="dropped"),
+    Dropped(reject=stored(reject_id=8, state="unfinished"), outcome="left", reason="not published"),
+)
+
+
+def test_a_drop_names_every_row() -> None:
+    """Those that are gone as well as those that stay: nothing goes in silence."""
+    assert drop_text(GONE) == (
+        "     7  dropped   orders: /data/orders.csv, line 3, column amount: not exactly a bigint\n"
+        "     8  left      orders: /data/orders.csv, line 3, column amount: not published\n"
+        "1 of 2 rows dropped\n"
+    )
+    assert (drop_document(GONE, "shop")["dropped"], drop_document(GONE, "shop")["left"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +92,7 @@ def test_a_replay_tells_what_was_not_loaded() -> None:
     [
         ("rejects list", rejects_document((stored(),), "shop", shows_rows=True)),
         ("rejects replay", replay_document(DONE, "shop")),
+        ("rejects drop", drop_document(GONE, "shop")),
     ],
 )
 def test_every_field_is_on_the_page(title: str, document: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from rapidbyte.destinations.postgres import conflicts, ddl, loads, locks, merge,
 from rapidbyte.destinations.postgres.builds import is_free, settle_built
 from rapidbyte.destinations.postgres.guards import (
     compare_checksum,
+    require_any_row,
     require_complete,
     require_few_rejects,
     require_min_rows,
@@ -100,6 +101,7 @@ def publish(
     rejected = settled.rejected + refused
     row_count = settled.rows - refused
     require_few_rejects(contract, receipts, rejected)
+    require_any_row(contract, facts, receipts, row_count, rejected)
     applied = _apply(connection, contract, facts, stage, row_count, patience_s, together)
     failpoint("pub.inserted")
     if together is None:

@@ -104,6 +104,28 @@ def require_min_rows(contract: WriteContract, row_count: int) -> None:
         )
 
 
+def require_any_row(
+    contract: WriteContract, facts: TargetFacts, receipts: LoadReceipts, row_count: int, at_publish: int
+) -> None:
+    """Refuses a replace that would empty its target because all that is left of the stream is bad (E9).
+
+    With a `min_rows`, be it 0, the pipeline has said how few rows are enough.
+    """
+    rejected = receipts.rejected + at_publish
+    empties = contract.write_mode == "replace" and facts.exists and not facts.empty
+    if not empties or row_count or not rejected or contract.replace.min_rows is not None:
+        return
+    rows = "1 bad row is" if rejected == 1 else f"{rejected} bad rows are"
+    raise DataError(
+        f"{rows} set aside, and stream {contract.stream} has no others: to replace {contract.target} would empty it",
+        code="all_rows_rejected",
+        hint="mend the rows; where an empty table is what you want, set `min_rows: 0` for the stream",
+        table=str(contract.target),
+        stream=contract.stream,
+        afterwards=f"{contract.target} is as it was.",
+    )
+
+
 def require_few_rejects(contract: WriteContract, receipts: LoadReceipts, at_publish: int) -> None:
     """Refuses a load of which more rows were set aside than `max_rejects`, those of the publish among them."""
     error = too_many(

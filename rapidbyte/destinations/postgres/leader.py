@@ -70,6 +70,7 @@ class PostgresLeader:
         """Loads whose contracts the engine has: one of this run's that is not among them was prepared unheard."""
         self._planned: dict[QualifiedName, TargetFacts] = {}
         """What the streams were planned by: a look at a table takes nine statements."""
+        self._hooks_checked = False
 
     @property
     def ddl_race_retries(self) -> int:
@@ -139,12 +140,20 @@ class PostgresLeader:
         if not known:
             require_known_beginning(plan, facts, stored=begins)
 
+    def _check_hooks_once(self, connection: PgConnection, plan: RunPlan) -> None:
+        """Of the first plan, which has all streams: a hook may name the target of one that is left out later."""
+        destination = self._spec.destination
+        if not self._hooks_checked:
+            targets = {stream.target for stream in plan.streams}
+            check_hooks(connection, destination.hooks, schema=destination.schema, targets=targets)
+        self._hooks_checked = True
+
     def check_privileges(self, plan: RunPlan) -> None:
         """Raises PrivilegeError with the exact GRANT for everything that is missing; ConfigError for what no GRANT
         cures: a worker role that does not exist; DestinationError when the workers' login is refused.
         """
         with self._session.looking("looking at privileges") as connection:
-            check_hooks(connection, self._spec.destination.hooks)
+            self._check_hooks_once(connection, plan)
             role = privileges.current_role(connection)
             missing: dict[str, None] = {}
             stages = any(_is_staged_with_us(stream) for stream in plan.streams)

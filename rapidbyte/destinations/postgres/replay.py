@@ -28,6 +28,22 @@ RejectState = Literal["waiting", "replayed", "outdated", "unfinished"]
 
 LONGEST_LIST = 1000
 
+PARSE = "parse"
+"""Stands among codes for all lines that could not be parsed, whatever their code."""
+
+
+@frozen
+class Named:
+    """Which of a pipeline's rows are meant: those that meet all that is not None."""
+
+    stream: str | None = None
+    ids: tuple[int, ...] | None = None
+    reason: str | None = None
+    """A code, or PARSE."""
+
+
+ALL = Named()
+
 
 @frozen
 class StoredReject:
@@ -91,15 +107,15 @@ SELECT r.reject_id, r.stream, r.run_id, r.load_id, r.partition, r.file, r.line, 
 FROM _rapidbyte.rejects r JOIN _rapidbyte.loads l ON l.load_id = r.load_id
 WHERE r.pipeline = %(pipeline)s AND r.stream = coalesce(%(stream)s, r.stream)
       AND (%(ids)s::bigint[] IS NULL OR r.reject_id = ANY (%(ids)s::bigint[]))
+      AND (%(reason)s::text IS NULL OR r.code = %(reason)s OR %(reason)s = 'parse' AND r.form = 'text')
 """
 
 
 def stored(
     connection: PgConnection,
+    named: Named,
     *,
     pipeline: str,
-    stream: str | None,
-    ids: Sequence[int] | None,
     limit: int | None = LONGEST_LIST,
     lock: bool = False,
 ) -> tuple[StoredReject, ...]:
@@ -110,7 +126,13 @@ def stored(
         sql.SQL(" FOR UPDATE OF r" if lock else ""),
     )
     rows = connection.execute(
-        statement, {"pipeline": pipeline, "stream": stream, "ids": None if ids is None else list(ids)}
+        statement,
+        {
+            "pipeline": pipeline,
+            "stream": named.stream,
+            "ids": None if named.ids is None else list(named.ids),
+            "reason": named.reason,
+        },
     ).fetchall()
     return tuple(map(_stored, rows))
 

@@ -15,10 +15,11 @@ from typing import Any, LiteralString
 from rapidbyte.cursor import CURSOR_TYPES, StoredCursor
 from rapidbyte.destinations.postgres import cursors, direct, leases, ledger, loads, orphans, prepare, replay, runs
 from rapidbyte.destinations.postgres.cursors import CursorRecord
+from rapidbyte.destinations.postgres.dropping import Dropped, drop
 from rapidbyte.destinations.postgres.lease import Lease
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.loads import LoadRecord
-from rapidbyte.destinations.postgres.replay import Replayed, StoredReject, StreamKeys
+from rapidbyte.destinations.postgres.replay import ALL, Named, Replayed, StoredReject, StreamKeys
 from rapidbyte.destinations.postgres.runs import RunRecord
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.errors import ConfigError, RapidbyteError
@@ -155,28 +156,34 @@ class PipelineLedger:
         with self._looking("looking at a run") as connection:
             return None if connection is None else runs.find_run(connection, run_id)
 
-    def rejects(
-        self, *, stream: str | None = None, ids: Sequence[int] | None = None, limit: int | None = None
-    ) -> tuple[StoredReject, ...]:
+    def rejects(self, named: Named = ALL, *, limit: int | None = None) -> tuple[StoredReject, ...]:
         """Rows that were set aside, in the order in which that was done."""
         with self._looking("looking at rows that were set aside") as connection:
             if connection is None:
                 return ()
-            return replay.stored(connection, pipeline=self._pipeline, stream=stream, ids=ids, limit=limit)
+            return replay.stored(connection, named, pipeline=self._pipeline, limit=limit)
 
     # --- changing
 
-    def replay(
-        self, keys: dict[str, StreamKeys], *, stream: str | None = None, ids: Sequence[int] | None = None
-    ) -> tuple[Replayed, ...]:
+    def replay(self, keys: dict[str, StreamKeys], named: Named = ALL) -> tuple[Replayed, ...]:
         """Loads rows that were set aside into their targets, in one transaction in which they are marked.
 
         What is refused again stays, with its new reason.
         """
         with self._changing("loading rows that were set aside") as connection:
-            found = replay.stored(connection, pipeline=self._pipeline, stream=stream, ids=ids, limit=None, lock=True)
-            waiting = [each for each in found if ids is not None or each.state == "waiting"]
+            found = replay.stored(connection, named, pipeline=self._pipeline, limit=None, lock=True)
+            waiting = [each for each in found if named.ids is not None or each.state == "waiting"]
             return replay.replay(connection, waiting, keys, run_id=self._request.run_id)
+
+    def drop(self, named: Named) -> tuple[Dropped, ...]:
+        """Deletes rows that were set aside; those of a load that is not published stay.
+
+        Where there is none of them no lease is taken, and no ledger made.
+        """
+        if not self.rejects(named, limit=1):
+            return ()
+        with self._changing("dropping rows that were set aside") as connection:
+            return drop(connection, replay.stored(connection, named, pipeline=self._pipeline, limit=None, lock=True))
 
     def set_cursor(self, stream: str, to: StoredCursor) -> bool:
         """Sets a cursor; what dead runs of the stream have loaded is given up. Whether it has moved backwards.

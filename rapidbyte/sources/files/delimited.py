@@ -115,7 +115,12 @@ def read_header(file: DataFile, dialect: Dialect) -> tuple[str, ...]:
         raise _header_error(file, "holds a NUL character, which no name can")
     twice = sorted(name for name, count in Counter(record).items() if count > 1)
     if twice:
-        raise _header_error(file, f"has {', '.join(map(repr, twice))} more than once")
+        raise SourceError(
+            f"the header of {file.path} has {', '.join(map(repr, twice))} more than once",
+            code="header_invalid",
+            hint="two columns of a table cannot have one name: rename one in the file; or read it without its header,"
+            f" as column1, column2 and so on: `header: false, skip: {dialect.skip + 1}` in source.config",
+        )
     numbers = [name for name in record if re.fullmatch(r"[+-]?\d[\d.,:TZ+-]*", name)]
     if not dialect.header_is_given and numbers and len(numbers) * 2 >= len(record):
         raise _header_error(file, "seems to be the first row, not names")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in, length_modifier, numeric_modifier
+from rapidbyte.sources.files.commas import advice, forms_of
 from rapidbyte.sources.files.date_formats import written_as
 from rapidbyte.values import frozen
 
@@ -99,7 +100,9 @@ def infer(texts: pa.Array, rows: str, notation: Notation = SQL_NOTATION) -> Read
     for reading in candidates(present, rows, notation):
         if survives(reading, present.slice(0, 1)) and survives(reading, present):
             return reading
-    why = why_text(is_numbers=is_number_like(present))
+    why = why_text(
+        is_numbers=is_number_like(present), forms=frozenset() if notation.decimal_comma else forms_of(present)
+    )
     misfit = _nearest_misfit(texts, present, rows, notation)
     if misfit is not None and not misfit.before and why == "text":
         misfit = None
@@ -200,11 +203,11 @@ def is_number_like(texts: pa.Array) -> bool:
     return _all_match(texts, r"[+-]?[\d.]+([eE][+-]?\d+)?")
 
 
-def why_text(*, is_numbers: bool) -> str:
-    """Why a column is text, as a phrase."""
+def why_text(*, is_numbers: bool, forms: frozenset[str] = frozenset()) -> str:
+    """Why a column is text, as a phrase; `forms` are those with commas that its texts have in common."""
     if is_numbers:
         return "numbers that would change: leading zeros, plus signs, exponents, uneven decimals, or too many digits"
-    return "text"
+    return advice(forms) or "text"
 
 
 def converter(reading: Reading) -> Convert:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rapidbyte.sources.files.commas import FORMS, forms_of
 from rapidbyte.sources.files.infer import (
     SQL_NOTATION,
     Misfit,
@@ -34,6 +35,7 @@ class Inference:
         self._misfit: Misfit | None = None
         self._rows = 0
         self._looks_like_numbers = True
+        self._forms = frozenset[str]() if notation.decimal_comma else FORMS
 
     def add(self, texts: pa.Array) -> None:
         """The column's next texts."""
@@ -44,6 +46,7 @@ class Inference:
         if not len(present):
             return
         self._looks_like_numbers = self._looks_like_numbers and is_number_like(present)
+        self._forms = self._forms and self._forms & forms_of(present)
         if self._alive is None:
             head = present.slice(0, 1)
             self._alive = [
@@ -69,5 +72,5 @@ class Inference:
         """The same; text where there is none, with the reason."""
         if self._alive is None:
             return text_reading(f"no value in {rows}")
-        why = why_text(is_numbers=self._looks_like_numbers)
+        why = why_text(is_numbers=self._looks_like_numbers, forms=self._forms)
         return self.found(rows) or replace(text_reading(f"{rows}: {why}"), misfit=self._misfit)

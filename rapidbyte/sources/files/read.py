@@ -19,6 +19,7 @@ from rapidbyte.rejects import Reject, columns_json
 from rapidbyte.sources.files import arrow_ipc
 from rapidbyte.sources.files.arrow_ipc import Batches
 from rapidbyte.sources.files.aside import Aside
+from rapidbyte.sources.files.commas import hint_for
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
 from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_misfit
@@ -486,7 +487,8 @@ def _misfit(file: DataFile, line: int | None, column: str, reading: Reading, val
         sqlstate="22P02",
         column=column,
         line=line,
-        hint=f"types: {{{column}: text}} in the stream loads it as it is",
+        hint=hint_for(value, type_name=reading.type.name, decimal_comma=reading.decimal_comma)
+        or f"types: {{{column}: text}} in the stream loads it as it is",
         row_detail=f"{column}: {value}",
     )
 
