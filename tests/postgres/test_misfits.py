@@ -166,8 +166,8 @@ def test_every_rule_that_a_row_violates_is_named(destination_db: str, tmp_path: 
     )
     loaded(shop(tmp_path / "orders.csv", destination_db, transforms=(rules,)))
     assert rejects(destination_db, "line, column_name, message") == [
-        (3, "id", "assert_unique: id: an earlier row has the same;"
-         " also assert_unique: amount: an earlier row has the same"),
+        (3, "id", ("assert_unique: id: an earlier row has the same;"
+         " also assert_unique: amount: an earlier row has the same")),
         (4, "amount", "assert_not_null: amount"),
         (5, "amount", "assert_unique: amount: an earlier row has the same"),
         (6, "amount", "assert_not_null: amount; also assert_not_null: id"),
