@@ -147,6 +147,8 @@ class RunPlan:
     """Statements that are run when it publishes."""
     run_id: str | None = None
     """Of the run that carries it out; None for a plan that is only shown."""
+    is_sample: bool = False
+    """A dry run reads a few rows: whoever reads tells of bad ones at once, before it is stopped."""
 
     @property
     def workers(self) -> int:

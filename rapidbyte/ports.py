@@ -128,6 +128,20 @@ class WritePartition(Protocol):
         ...
 
 
+@frozen
+class Sampled:
+    """What a dry run has read of a stream."""
+
+    rows: tuple[tuple[str | None, ...], ...]
+    """The first ones, as PostgreSQL prints their values."""
+    looked_at: int
+    """Rows that were read to find them: whole blocks, bad rows included."""
+    rejected: int | None = None
+    """Those among them that a load would set aside before they are sent; None where only the server could tell."""
+    first_reject: str | None = None
+    """Where and why the first of these, without a value."""
+
+
 class Snapshot(Protocol):
     """One consistent view of the source, held open until every partition is read."""
 
@@ -149,8 +163,8 @@ class Snapshot(Protocol):
         """Order-free checksum of the stream's rows, or the increment's; None where the source cannot compute one."""
         ...
 
-    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
-        """The first rows as the server prints them, for `--dry-run`."""
+    def sample(self, stream: StreamPlan, limit: int) -> Sampled:
+        """The first rows as the server prints them, for `--dry-run`, and what was bad on the way to them."""
         ...
 
     def require_alive(self) -> None:

@@ -286,7 +286,8 @@ class StreamResult:
     records_written: int | None
     """Rows published; 0 where none were, also in a dry run; null where it was skipped or not begun."""
     records_rejected: int | None
-    """Bad rows that were set aside (`on_data_error`); null where it was skipped or not begun, and in a dry run."""
+    """Bad rows that were set aside (`on_data_error`); null where it was skipped or not begun. Of a dry run: those that
+    would be, among the rows that were looked at, as far as reading and transforms tell; null where they cannot."""
     bytes_read: int | None
     """Of the committed partitions: COPY payload from a server, Arrow data from files; null as `records_rejected`."""
     bytes_written: int | None

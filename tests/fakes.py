@@ -32,6 +32,7 @@ from rapidbyte.ports import (
     PartitionRead,
     Publication,
     ReadPartition,
+    Sampled,
     Stop,
 )
 from rapidbyte.result import RunResult
@@ -206,8 +207,9 @@ class FakeSource:
     def checksum(self, stream: StreamPlan, bounds: CursorBounds | None = None) -> str:
         return "checksum of the source"
 
-    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
-        return (("1",), (None,))[:limit]
+    def sample(self, stream: StreamPlan, limit: int) -> Sampled:
+        rows = (("1",), (None,))[:limit]
+        return Sampled(rows=rows, looked_at=len(rows))
 
     def require_alive(self) -> None:
         if self.deaths:

@@ -11,7 +11,7 @@ from rapidbyte.engine.tuner import Adjustment
 from rapidbyte.errors import RapidbyteError
 from rapidbyte.events import Observer, PhaseStarted
 from rapidbyte.plan import RunPlan, StreamPlan
-from rapidbyte.ports import FinalizeReport
+from rapidbyte.ports import FinalizeReport, Sampled
 from rapidbyte.result import Phases, SampleRows, StreamStatus
 from rapidbyte.spec import StreamSpec
 from rapidbyte.values import frozen
@@ -46,6 +46,8 @@ class StreamOutcome:
     error: RapidbyteError | None = None
     source_checksum: str | None = None
     sample: SampleRows | None = None
+    sampled: Sampled | None = None
+    """Of a dry run: how the sample was found."""
 
 
 @frozen

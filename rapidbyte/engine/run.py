@@ -179,9 +179,10 @@ def _dry_run(runtime: Runtime, found: Preflight, stopping: Stopping) -> RunOutco
         with runtime.source.snapshot(found.plan.streams) as snapshot:
             for stream in found.plan.streams:
                 columns = tuple(column.target.name for column in stream.columns)
-                sample = SampleRows(columns=columns, rows=snapshot.sample(stream, limit))
+                sampled = snapshot.sample(stream, limit)
+                sample = SampleRows(columns=columns, rows=sampled.rows)
                 ended[stream.order] = StreamOutcome(
-                    spec=stream.shape.spec, plan=stream, status="succeeded", sample=sample
+                    spec=stream.shape.spec, plan=stream, status="succeeded", sample=sample, sampled=sampled
                 )
     except RapidbyteError as error:
         return _failed_early(found, Prepared(), stopping.told(error))

@@ -39,7 +39,7 @@ def stream_result(spec: PipelineSpec, options: RunOptions, outcome: StreamOutcom
         safe_to_retry=safe_to_retry(outcome) or (outcome.error is None and options.key is not None),
         records_read=len(outcome.sample.rows) if outcome.sample is not None else read,
         records_written=_rows_written(outcome) if read is not None or options.dry_run else None,
-        records_rejected=_rows_rejected(outcome) if began else None,
+        records_rejected=_rows_rejected(outcome) if began else _rows_to_reject(outcome),
         bytes_read=sum(report.bytes_read for report in reports) if began else None,
         bytes_written=sum(receipt.bytes for receipt in _receipts(outcome))
         if published is not None or _landed(outcome)
@@ -75,6 +75,12 @@ def _rows_rejected(outcome: StreamOutcome) -> int:
     """Rows that were set aside by the workers, and by the leader when it published."""
     published = outcome.published.rejected if outcome.published is not None else 0
     return published + sum(receipt.rejected for receipt in _receipts(outcome))
+
+
+def _rows_to_reject(outcome: StreamOutcome) -> int | None:
+    """Of a dry run, rows that a load would set aside, among those that were looked at."""
+    sets_aside = outcome.plan is not None and outcome.plan.rejects.sets_aside
+    return outcome.sampled.rejected if outcome.sampled is not None and sets_aside else None
 
 
 def _rows_written(outcome: StreamOutcome) -> int:
@@ -168,7 +174,10 @@ def _warnings(outcome: StreamOutcome) -> tuple[str, ...]:
 
 
 def _set_aside(outcome: StreamOutcome) -> tuple[str, ...]:
-    """That a published stream lacks rows of its source."""
+    """That a published stream lacks rows of its source; of a dry run, that it would."""
+    if outcome.sampled is not None and (bad := _rows_to_reject(outcome)):
+        of = f"{bad} of the {outcome.sampled.looked_at} rows looked at would be set aside"
+        return (f"{of}; the first: {outcome.sampled.first_reject}",)
     count = _rows_rejected(outcome) if outcome.published is not None else 0
     if not count or outcome.plan is None:
         return ()

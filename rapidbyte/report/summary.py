@@ -112,7 +112,8 @@ def _totals(result: RunResult) -> str:
     done = "read" if result.dry_run else "written"
     rate = f", {count(result.rows_per_s)} rows/s" if result.rows_per_s is not None else ""
     speed = f", {result.mb_per_s:.1f} MB/s" if result.mb_per_s is not None else ""
-    aside = f", {count(result.records_rejected)} set aside" if result.records_rejected else ""
+    would = "would be " if result.dry_run else ""
+    aside = f", {count(result.records_rejected)} {would}set aside" if result.records_rejected else ""
     return f"total: {count(rows)} rows {done}{aside}, {byte_size(size)}{rate}{speed}"
 
 

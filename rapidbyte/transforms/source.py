@@ -13,12 +13,12 @@ from rapidbyte.metrics import ReadTimes
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import Partition, Whole
 from rapidbyte.plan import ColumnPlan, RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import Block, PartitionRead, ReadPartition, Snapshot, Source, Stop, TransformPartition
+from rapidbyte.ports import Block, PartitionRead, ReadPartition, Sampled, Snapshot, Source, Stop, TransformPartition
 from rapidbyte.spec import StreamSpec
 from rapidbyte.transforms.chain import Chain, plan_chain
 from rapidbyte.transforms.decode import arrow_columns
 from rapidbyte.transforms.flow import Resources
-from rapidbyte.transforms.printing import listed, printed
+from rapidbyte.transforms.printing import Sampling
 from rapidbyte.tuning import Choice
 from rapidbyte.values import frozen
 
@@ -157,7 +157,7 @@ class TransformedSnapshot:
         """None where there are transforms: the server could only compute that of the rows before them."""
         return None if self._source.chain_of(stream) is not None else self._inner.checksum(stream, bounds)
 
-    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+    def sample(self, stream: StreamPlan, limit: int) -> Sampled:
         """The first rows after the transforms, as PostgreSQL would print their values."""
         chain = self._source.chain_of(stream)
         if chain is None:
@@ -165,18 +165,11 @@ class TransformedSnapshot:
         before = self._source.before(stream)
         parts = self._inner.partitions(before, 1 << 62)
         read = self._inner.reader(before, _sampling(stream))
-        rows: list[tuple[str | None, ...]] = []
-        for batch in chain(_blocks(read, parts, self._stop), self._stop):
-            if isinstance(batch.data, bytes):
-                continue
-            columns = [
-                [printed(value, column.type.name) for value in listed(values.slice(0, limit - len(rows)))]
-                for values, column in zip(batch.data.columns, chain.columns, strict=True)
-            ]
-            rows.extend(zip(*columns, strict=True))
-            if len(rows) >= limit:
+        sampling = Sampling(chain.columns, limit)
+        for block in chain(_blocks(read, parts, self._stop), self._stop):
+            if sampling.take(block):
                 break
-        return tuple(rows)
+        return sampling.found()
 
     def require_alive(self) -> None:
         """The inner source's word."""
@@ -195,6 +188,7 @@ def _sampling(stream: StreamPlan) -> RunPlan:
         source=None,
         destination=ServerFacts(version="", version_number=0),
         same_database=False,
+        is_sample=True,
     )
 
 

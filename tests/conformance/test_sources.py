@@ -281,7 +281,7 @@ def test_a_stream_that_is_not_there_is_refused_by_name(case: Case) -> None:
 def test_a_sample_is_text_in_the_order_of_the_columns(case: Case) -> None:
     """For a dry run; NULL would be None."""
     with opened(case) as (snapshot, stream, _):
-        rows = snapshot.sample(stream, 3)
+        rows = snapshot.sample(stream, 3).rows
     assert len(rows) == 3
     assert all(row[1] in {"x" * 200, "x" * 600} and row[0] is not None and row[0].isdigit() for row in rows)
 

@@ -435,6 +435,27 @@ def test_a_replace_of_bad_rows_alone_does_not_empty_its_target(destination_db: s
     assert rows_of(destination_db, "SELECT count(*) FROM raw.orders") == [(0,)]
 
 
+@pytest.mark.parametrize("with_rule", [False, True])
+def test_a_dry_run_counts_what_would_be_set_aside(destination_db: str, tmp_path: Path, with_rule: bool) -> None:
+    """Lines, values and rules; among the rows that it has looked at. With `fail` nothing is counted."""
+    file = tmp_path / "orders.csv"
+    file.write_text("id\n" + "1\n" * 20 + "x\n2,2\n-3\n")
+    rules = (ValidateTransform(rules=(Rule(kind="assert_range", fields=("id",), low="0"),)),) if with_rule else ()
+    stream = {"types": (("id", "int"),), "allow_lossy": (), "transforms": rules}
+    result = loaded(orders(file, destination_db, DLQ, stream=stream), dry_run=True)
+    bad = 3 if with_rule else 2
+    assert totals(result) == (10, 0, bad)
+    place = f"{bad} of the 23 rows looked at would be set aside; the first: {file}, line 22, column id: "
+    assert [each.startswith(place) for each in result.streams[0].warnings] == [True]
+    assert rows_of(destination_db, "SELECT to_regclass('_rapidbyte.rejects')") == [(None,)]
+
+
+def test_a_dry_run_does_not_judge_for_the_server(shop: tuple[str, str]) -> None:
+    """Rows between two servers are judged by the one that gets them: null, not 0."""
+    result = loaded(orders(*shop, DLQ), dry_run=True)
+    assert (result.streams[0].records_rejected, result.records_rejected) == (None, 0)
+
+
 def test_a_result_is_json_with_the_counts(shop: tuple[str, str]) -> None:
     """`records_rejected`, of the run and of each stream."""
     result = loaded(orders(*shop, DLQ))

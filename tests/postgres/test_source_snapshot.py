@@ -320,7 +320,7 @@ def test_the_sample_is_the_first_rows_as_the_server_prints_them(source_db: str, 
     )
     (shape,) = shapes(source_db, "t")
     with opened(source_db, shape) as source:
-        found = source.snapshot.sample(source.plan.streams[0], 2)
+        found = source.snapshot.sample(source.plan.streams[0], 2).rows
     assert found == (("infinity", "a  ", "1.000"), ("0044-03-15 00:00:00 BC", None, "NaN"))
 
 

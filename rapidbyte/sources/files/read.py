@@ -77,6 +77,8 @@ class FileTask:
     where: str | None
     block_bytes: int
     max_row_bytes: int
+    tells_at_once: bool = False
+    """What is set aside of a batch is told before the batch: somebody may stop reading early."""
     sets_aside: bool = False
     """Rows that cannot be parsed, or have a value that does not fit, do not end the load."""
 
@@ -106,7 +108,10 @@ class FileBlocks:
         place: Callable[[int], Place],
         aside: Aside | None = None,
         lines: Callable[[Sequence[int]], dict[int, int]] = lambda _: {},
+        *,
+        tells_at_once: bool = False,
     ) -> None:
+        self._tells_at_once = tells_at_once
         self._batches = batches
         self._place = place
         self._source = rows
@@ -120,7 +125,7 @@ class FileBlocks:
 
     def __iter__(self) -> Iterator[Block]:
         while (batch := self._timed()) is not None:
-            if self._aside is not None and self._aside.is_full:
+            if self._aside is not None and (self._tells_at_once or self._aside.is_full):
                 yield self._rejects()
             for piece in pieces(batch, self._block_bytes):
                 if self._stop():
@@ -191,7 +196,8 @@ def read_partition(task: FileTask, partition: Partition, stop: Stop, worker: int
             before = cache(partial(rows_before, task, file, part))
             place = partial(_group_place, task, file, before, aside)
             lines = partial(_group_rows, before)
-        yield FileBlocks(batches, rows, stop, task.block_bytes, place, aside, lines)
+        at_once = task.tells_at_once
+        yield FileBlocks(batches, rows, stop, task.block_bytes, place, aside, lines, tells_at_once=at_once)
 
 
 def _shifted(place: Callable[[int], Place], first: int, row: int) -> Place:

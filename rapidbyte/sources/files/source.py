@@ -14,15 +14,14 @@ from rapidbyte.errors import CancelledError, ConfigError, DataError, InternalErr
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import ReadPartition, Stop
-from rapidbyte.sources.files.aside import Aside
+from rapidbyte.ports import ReadPartition, Sampled, Stop
 from rapidbyte.sources.files.contents import BLOCK_BYTES
 from rapidbyte.sources.files.describe import Described, describe_stream
 from rapidbyte.sources.files.increment import new_files, require_as_marked
 from rapidbyte.sources.files.opening import require_unchanged
 from rapidbyte.sources.files.parquet import group_ranges
 from rapidbyte.sources.files.paths import DataFile, find_files, relative
-from rapidbyte.sources.files.read import FileTask, open_batches, read_partition
+from rapidbyte.sources.files.read import FileTask, read_partition
 from rapidbyte.sources.files.remote import find_remote
 from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.spool import NAME as INPUT_NAME
@@ -31,7 +30,7 @@ from rapidbyte.sources.files.text import never
 from rapidbyte.sources.local.pool import choose_pool
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
 from rapidbyte.spec import FilePath, FilesSourceSpec, StreamSpec, paths_of
-from rapidbyte.transforms.printing import listed, printed
+from rapidbyte.transforms.printing import Sampling
 
 _TEXT_ENDINGS = ("csv", "tsv", "ndjson", "jsonl", "json")
 _DATA_FILES = (
@@ -229,7 +228,7 @@ class FilesSnapshot:
         """Reads one of these partitions. Picklable."""
         if stream.name not in self._described:
             return self._asked().reader(stream, plan)
-        task = self._described[stream.name].task
+        task = replace(self._described[stream.name].task, tells_at_once=plan.is_sample)
         if task.metadata:
             task = replace(task, run_id=plan.run_id, loaded_at=self._taken_at)
         return partial(read_partition, task)
@@ -254,25 +253,20 @@ class FilesSnapshot:
         """None: only a server can compute the one that the destination computes."""
         return None
 
-    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+    def sample(self, stream: StreamPlan, limit: int) -> Sampled:
         """The first rows that meet the condition, as PostgreSQL would print their values."""
         if stream.name not in self._described:
             return self._asked().sample(stream, limit)
         found = self._described[stream.name]
-        task = replace(found.task, loaded_at=self._taken_at)
-        rows: list[tuple[str | None, ...]] = []
-        for file in found.task.files:
-            aside = Aside() if task.sets_aside else None
-            with open_batches(task, file, FileRange(path=file.path), self._stop, aside) as (batches, _):
-                for batch in batches:
-                    columns = [
-                        [printed(value, column.type.name) for value in listed(values.slice(0, limit - len(rows)))]
-                        for values, column in zip(batch.columns, found.shape.columns, strict=True)
-                    ]
-                    rows.extend(zip(*columns, strict=True))
-                    if len(rows) >= limit:
-                        return tuple(rows)
-        return tuple(rows)
+        task = replace(found.task, loaded_at=self._taken_at, tells_at_once=True)
+        sampling = Sampling(found.shape.columns, limit)
+        for index, file in enumerate(found.task.files):
+            whole = Partition(stream=stream.name, index=index, range=FileRange(path=file.path))
+            with read_partition(task, whole, self._stop, 0) as blocks:
+                for block in blocks:
+                    if sampling.take(block):
+                        return sampling.found()
+        return sampling.found()
 
     def require_alive(self) -> None:
         """Nothing to lose: a file that changed is noticed by whoever reads it."""

@@ -10,11 +10,11 @@ from rapidbyte.errors import CancelledError, RapidbyteError, SourceError
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import Partition, Whole, key_ranges
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
-from rapidbyte.ports import ReadPartition, Stop
+from rapidbyte.ports import ReadPartition, Sampled, Stop
 from rapidbyte.sources.local.pool import choose_pool
 from rapidbyte.sources.local.tables import Database, Found
 from rapidbyte.spec import StreamSpec
-from rapidbyte.transforms.printing import listed, printed
+from rapidbyte.transforms.printing import Sampling
 
 
 class LocalSource:
@@ -104,23 +104,16 @@ class LocalSnapshot:
         """None: only a server can compute the one that the destination computes."""
         return None
 
-    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
+    def sample(self, stream: StreamPlan, limit: int) -> Sampled:
         """The first rows, as PostgreSQL would print their values."""
         found = self._found[stream.name]
-        rows: list[tuple[str | None, ...]] = []
+        sampling = Sampling(found.shape.columns, limit)
         whole = Partition(stream=stream.name, index=0, range=Whole())
         with found.read(whole, self._stop, 0) as blocks:
             for block in blocks:
-                if isinstance(block.data, bytes):
-                    continue
-                columns = [
-                    [printed(value, column.type.name) for value in listed(values.slice(0, limit - len(rows)))]
-                    for values, column in zip(block.data.columns, found.shape.columns, strict=True)
-                ]
-                rows.extend(zip(*columns, strict=True))
-                if len(rows) >= limit:
+                if sampling.take(block):
                     break
-        return tuple(rows)
+        return sampling.found()
 
     def require_alive(self) -> None:
         """Raises SourceError when somebody has written to the database: what was read may not belong together."""

@@ -28,7 +28,7 @@ from rapidbyte.pg.catalog import Leaf, Relation, columns_of, find_relations, int
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import OWN_SQL, PgConnection, begin, connect, translated
 from rapidbyte.plan import RunPlan, StreamPlan
-from rapidbyte.ports import ReadPartition, Stop
+from rapidbyte.ports import ReadPartition, Sampled, Stop
 from rapidbyte.sources.postgres.blocking import bounded_locks
 from rapidbyte.sources.postgres.increment import split_increment
 from rapidbyte.sources.postgres.reader import (
@@ -293,10 +293,11 @@ class PostgresSnapshot:
         found = self._ask(stream, checksum_query(rows, read.columns), f"computing the checksum of {stream.name}")
         return found[0][0]
 
-    def sample(self, stream: StreamPlan, limit: int) -> tuple[tuple[str | None, ...], ...]:
-        """The first rows as the server prints them."""
+    def sample(self, stream: StreamPlan, limit: int) -> Sampled:
+        """The first rows as the server prints them; none of them is judged."""
         statement = select(self._reads[stream.name], Whole(), limit=limit)
-        return self._ask(stream, statement, f"reading the first rows of {stream.name}")
+        rows = self._ask(stream, statement, f"reading the first rows of {stream.name}")
+        return Sampled(rows=rows, looked_at=len(rows))
 
     def _ask(self, stream: StreamPlan, statement: sql.Composed, doing: str) -> tuple[tuple[str | None, ...], ...]:
         """The rows of a statement that runs in the snapshot, each value as the server's text."""
