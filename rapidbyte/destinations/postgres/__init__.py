@@ -20,7 +20,7 @@ finalize    publishing, in one transaction: outcome (commits while the lease is 
             in_place, merge), merge (one row a key), statistics (ANALYZE)
 builds      indexes of large stages, by several sessions before the publish; stage_indexes: which, how many (pure)
 conflicts   rows that the target's keys would refuse: clashes (unique, exclusion), aside (out of the stage)
-replay      `rejects replay`
+replay      `rejects replay`; dropping: `rejects drop`
 compare     `verify`'s view of the targets
 state       what `state`, `gc` and `runs` look at and change
 
