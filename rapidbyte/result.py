@@ -286,11 +286,11 @@ class StreamResult:
     records_written: int | None
     """Rows published; 0 where none were, also in a dry run; null where it was skipped or not begun."""
     records_rejected: int | None
-    """Bad rows that were set aside (`on_data_error`); of a dry run those that would be; null as `records_read`, or unknown."""
+    """Bad rows that were set aside (`on_data_error`); in a dry run those that would be; null: none judged."""
     bytes_read: int | None
-    """Of the committed partitions: COPY payload from a server, Arrow data from files; null as `records_rejected`."""
+    """Of the committed partitions: COPY payload from a server, Arrow data from files; null where there was none."""
     bytes_written: int | None
-    """COPY payload of a stream that was published, else 0; null as `records_rejected`."""
+    """COPY payload of a stream that was published, else 0; null as `bytes_read`."""
     duration_s: float | None
     """From its first committed partition's start until it was published or given up; null where none was committed."""
     partitions: PartitionCounts | None
