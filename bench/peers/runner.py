@@ -142,8 +142,8 @@ def _peers(field: Field, options: argparse.Namespace, folder: Path) -> list[Peer
         files = write_files(field.reading, field.profile.name, folder)
         own = ours(field, Mode.files)
         others = of_files(field, {str(form): path for form, path in files.items()}, folder)
-    wanted = options.only.split(",") if options.only else [""]
-    return own + [peer for peer in others if any(word in peer.name for word in wanted)]
+    wanted = options.only.casefold().split(",") if options.only else [""]
+    return own + [peer for peer in others if any(word in peer.name.casefold() for word in wanted)]
 
 
 def _query(field: Field) -> str:
@@ -256,7 +256,8 @@ def _report(
         "load_average": list(os.getloadavg()),
         "note": options.note,
         "command": "bench/peers/run --dsn DSN"
-        f" --work {options.work} --profile {options.profile} --rows {rows} --iters {options.iters}",
+        f" --work {options.work} --profile {options.profile} --rows {rows} --iters {options.iters}"
+        + (f" --only {options.only}" if options.only else ""),
         "versions": versions(),
         "floor": floor,
         "peers": [{"name": peer.name, **facts[peer.name], **lines.get(peer.name, {})} for peer in peers],
