@@ -21,13 +21,40 @@ def read_baseline(text: str, name: str) -> Mapping[str, Any]:
     except ValueError:
         found = None
     document: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    if document.get("schema_version") != SCHEMA_VERSION or "lines" not in document or "mode" not in document:
+    if document.get("schema_version") != SCHEMA_VERSION or not _is_report(document):
         raise ConfigError(
-            f"{name} is no report of this version of rapidbyte bench",
+            f"{name} is no report of this version of rapidbyte bench, or it is damaged",
             code="baseline_invalid",
             hint="write it with rapidbyte bench --save FILE",
+            afterwards="nothing was started",
         )
     return document
+
+
+def _is_report(document: Mapping[str, Any]) -> bool:
+    """Whether all is there that a comparison looks at, and of its kind."""
+    lines = document.get("lines")
+    return (
+        isinstance(lines, list)
+        and {"mode", "profile", "rows", "floor"} <= document.keys()
+        and all(_is_line(each) for each in cast("list[Any]", lines))
+    )
+
+
+def _is_line(found: Any) -> bool:
+    if not isinstance(found, dict):
+        return False
+    line = cast("dict[str, Any]", found)
+    shares = [line.get(name, "missing") for name in ("to_floor_min", "to_floor", "to_floor_max")]
+    return (
+        isinstance(line.get("contender"), str)
+        and all(_is_positive(line.get(name)) for name in ("wall_min_s", "wall_s", "wall_max_s"))
+        and (shares == [None] * 3 or all(map(_is_positive, shares)))
+    )
+
+
+def _is_positive(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found < float("inf")
 
 
 def check_comparable(baseline: Mapping[str, Any], *, mode: str, profile: str, rows: int) -> None:
@@ -38,6 +65,7 @@ def check_comparable(baseline: Mapping[str, Any], *, mode: str, profile: str, ro
             f"the earlier report is of mode {then[0]}, profile {then[1]}, {then[2]} rows",
             code="baseline_differs",
             hint="compare with a report of the same --mode, --profile and --rows",
+            afterwards="nothing was started",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from rapidbyte.bench.against import changes, check_comparable, circumstances, re
 from rapidbyte.bench.contest import Contender, Measurement, measure
 from rapidbyte.bench.document import to_document
 from rapidbyte.bench.ends import choose_ends
-from rapidbyte.bench.figures import BenchReport, floor_of, line, noise_note
+from rapidbyte.bench.figures import BenchReport, counted, floor_of, line, noise_note
 from rapidbyte.bench.modes import Field, Mode, contenders
 from rapidbyte.bench.plots import plots
 from rapidbyte.bench.shapes import TABLES
@@ -50,10 +51,12 @@ class BenchOptions:
 
 
 def run_bench(options: BenchOptions, tell: Callable[[str], None]) -> BenchReport:
-    """Runs a benchmark, and writes what it is to save. `tell` gets a line for each run.
+    """Runs a benchmark. `tell` gets a line for each run; `save_report` writes what is to be kept.
 
-    Raises CheckError when a run fails or its rows differ, ConfigError when a file cannot be read or written.
+    Raises CheckError when a run fails or its rows differ, ConfigError when a file cannot be read, or could not be
+    written in the end.
     """
+    require_writable(options)
     profile = TABLES[options.profile]
     rows = options.rows or (profile.rows // INSERT_SHARE if options.mode is Mode.insert else profile.rows)
     baseline = _baseline(options, rows)
@@ -64,8 +67,9 @@ def run_bench(options: BenchOptions, tell: Callable[[str], None]) -> BenchReport
         tempfile.TemporaryDirectory(prefix="rapidbyte-bench-") as folder,
     ):
         reading.autocommit = writing.autocommit = True
+        require_connections(writing, options.workers, ends_share_it=ends.source.host == ends.destination.host)
         tables.claim(writing)
-        tell(f"making {rows:,} rows of {profile.name}")
+        tell(f"making {counted(rows, 'row')} of {profile.name}")
         with translated("source", f"making the {profile.name} table"):
             tables.make_table(reading, profile, rows)
             field = Field(
@@ -85,7 +89,6 @@ def run_bench(options: BenchOptions, tell: Callable[[str], None]) -> BenchReport
             against=changes(report, baseline),
             notes=(*report.notes, *circumstances(report, baseline)),
         )
-    _write(report, options)
     return report
 
 
@@ -96,14 +99,57 @@ def _baseline(options: BenchOptions, rows: int) -> Mapping[str, Any] | None:
     try:
         text = options.against.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{options.against} cannot be read: {error}", code="baseline_unreadable") from error
+        raise ConfigError(
+            f"{options.against} cannot be read: {error}", code="baseline_unreadable", afterwards="nothing was started"
+        ) from error
     baseline = read_baseline(text, str(options.against))
     check_comparable(baseline, mode=options.mode.value, profile=options.profile, rows=rows)
     return baseline
 
 
-def _write(report: BenchReport, options: BenchOptions) -> None:
-    """The files that were asked for."""
+def require_writable(options: BenchOptions) -> None:
+    """Raises ConfigError for a file that could not be written in the end, before minutes are spent."""
+    for path, is_folder in ((options.save, False), (options.plots, True)):
+        if path is None:
+            continue
+        why = _obstacle(path, is_folder=is_folder)
+        if why is not None:
+            raise ConfigError(f"{path} cannot be written: {why}", code="save_failed", afterwards="nothing was started")
+
+
+def _obstacle(path: Path, *, is_folder: bool) -> str | None:
+    """What keeps a file, or a folder that is made where it is missing, from being written; None where nothing does."""
+    if path.exists():
+        if path.is_dir() is not is_folder:
+            return "it is no folder" if is_folder else "it is a folder"
+        return None if os.access(path, os.W_OK) else "no permission"
+    above = path.absolute().parent
+    while is_folder and not above.exists():
+        above = above.parent
+    if not above.is_dir():
+        return f"there is no folder {above}"
+    return None if os.access(above, os.W_OK | os.X_OK) else f"no permission in {above}"
+
+
+def require_connections(connection: PgConnection, workers: Sequence[int], *, ends_share_it: bool) -> None:
+    """Raises ConfigError for more workers than the server admits connections: their pipes would be refused."""
+    row = connection.execute(
+        "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        " - (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend')"
+    ).fetchone()
+    free, most = int(row[0]) if row else 0, max(workers)
+    needed = most * (2 if ends_share_it else 1)
+    if needed > free:
+        raise ConfigError(
+            f"--workers {most} needs {needed} connections, and the server has {free} left",
+            code="too_many_workers",
+            hint="fewer --workers, or a server with a higher max_connections",
+            afterwards="nothing was started",
+        )
+
+
+def save_report(report: BenchReport, options: BenchOptions) -> None:
+    """Writes the files that were asked for. Raises ConfigError."""
     try:
         if options.save is not None:
             options.save.write_text(json.dumps(to_document(report), indent=2) + "\n")
@@ -112,7 +158,8 @@ def _write(report: BenchReport, options: BenchOptions) -> None:
             for name, picture in plots(report).items():
                 (options.plots / name).write_text(picture)
     except OSError as error:
-        raise ConfigError(f"the report cannot be written: {error}", code="save_failed") from error
+        done = "the benchmark is done, and its databases stay"
+        raise ConfigError(f"the report cannot be written: {error}", code="save_failed", afterwards=done) from error
 
 
 def _measure(

@@ -7,7 +7,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from rapidbyte.bench.memory import PeakMemory
@@ -60,10 +61,13 @@ def measure(contender: Contender) -> Measurement:
     """Runs a contender once. Raises CheckError, with what it said, when a command of it fails."""
     started = time.monotonic()
     with tempfile.TemporaryFile() as complaints, tempfile.TemporaryFile() as output:
-        running = [process for pipe in contender.pipes for process in _start(contender, pipe, output, complaints)]
-        with PeakMemory([process.pid for process in running]) as memory:
-            usages = [os.wait4(process.pid, 0) for process in running]
-            wall = time.monotonic() - started
+        running: list[subprocess.Popen[bytes]] = []
+        with _ended_with_us(running):
+            for pipe in contender.pipes:
+                _start(contender, pipe, output, complaints, running)
+            with PeakMemory([process.pid for process in running]) as memory:
+                usages = [os.wait4(process.pid, 0) for process in running]
+                wall = time.monotonic() - started
         for process, (_, status, _) in zip(running, usages, strict=True):
             process.returncode = os.waitstatus_to_exitcode(status)
         complaints.seek(0)
@@ -81,10 +85,27 @@ def measure(contender: Contender) -> Measurement:
     )
 
 
+@contextmanager
+def _ended_with_us(running: Sequence[subprocess.Popen[bytes]]) -> Generator[None]:
+    """Whatever ends this block early, Ctrl-C or a SIGTERM to us alone, ends these processes, and awaits them."""
+    try:
+        yield
+    except BaseException:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        raise
+
+
 def _start(
-    contender: Contender, pipe: tuple[tuple[str, ...], ...], output: Any, complaints: Any
-) -> list[subprocess.Popen[bytes]]:
-    """Starts the commands of one pipe, each one's output the next one's input."""
+    contender: Contender,
+    pipe: tuple[tuple[str, ...], ...],
+    output: Any,
+    complaints: Any,
+    running: list[subprocess.Popen[bytes]],
+) -> None:
+    """Starts the commands of one pipe, each one's output the next one's input, and adds them to `running`."""
     processes: list[subprocess.Popen[bytes]] = []
     for place, command in enumerate(pipe):
         last = place == len(pipe) - 1
@@ -98,4 +119,4 @@ def _start(
         if processes and (upstream := processes[-1].stdout) is not None:
             upstream.close()
         processes.append(process)
-    return processes
+        running.append(process)

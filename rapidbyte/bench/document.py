@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rapidbyte.bench.figures import PHASES, BenchReport, Change, Line, TargetResult
+from rapidbyte.bench.figures import PHASES, BenchReport, Change, Line, TargetResult, counted
 
 SCHEMA_VERSION = 2
 """Version 1 had one mode, and neither iterations nor phases."""
@@ -20,8 +20,8 @@ def to_document(report: BenchReport) -> dict[str, Any]:
 def to_text(report: BenchReport) -> str:
     """The report as tables for people: times, phases, targets, changes."""
     head = (
-        f"{report.mode}, {report.profile}: {report.rows:,} rows, {report.bytes / 1024 / 1024:,.1f} MB of COPY, "
-        f"{report.iterations} iterations, interleaved, each verified by checksum\n"
+        f"{report.mode}, {report.profile}: {counted(report.rows, 'row')}, {report.bytes / 1024 / 1024:,.1f} MB of COPY,"
+        f" {counted(report.iterations, 'iteration')}, interleaved, each verified by checksum\n"
         f"{report.server}, {report.cores} cores\n"
     )
     parts = [head, table(_TITLES, [_cells(each) for each in report.lines])]

@@ -100,6 +100,11 @@ class BenchReport:
     notes: tuple[str, ...] = ()
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def line(
     contender: Contender, runs: Sequence[Measurement], floor: Sequence[Measurement], *, rows: int, size: int
 ) -> Line:

@@ -69,7 +69,7 @@ def bench(
     output: OutputOption = ResultFormat.auto,
 ) -> int:
     """Generate data, load it, verify it by checksum, and measure."""
-    from rapidbyte.bench.command import BenchOptions, run_bench
+    from rapidbyte.bench.command import BenchOptions, run_bench, save_report
     from rapidbyte.bench.document import to_document, to_text
     from rapidbyte.bench.modes import Mode
     from rapidbyte.bench.targets import missed
@@ -92,6 +92,7 @@ def bench(
     )
     report = run_bench(options, console.tell)
     console.require_print(to_text(report) if wants_text(console, output) else document_text(to_document(report)))
+    save_report(report, options)
     failed = missed(report.targets)
     for each in failed:
         console.tell(f"missed: {each.target}: {each.found:.2f}, wanted {each.limit:g}", level="error")
@@ -101,6 +102,11 @@ def bench(
 def parse_workers(text: str) -> tuple[int, ...]:
     """`1,2,4` as numbers. Raises ConfigError for anything that is not a list of whole numbers from 1."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--workers takes numbers such as 1,2,4, not {text!r}", code="usage", hint="each at least 1")
+    if not all(part.isascii() and part.isdigit() and len(part) <= 6 and int(part) > 0 for part in parts):
+        raise ConfigError(
+            f"--workers takes numbers such as 1,2,4, not {text!r}",
+            code="usage",
+            hint="each at least 1",
+            afterwards="nothing was started",
+        )
     return tuple(dict.fromkeys(int(part) for part in parts))

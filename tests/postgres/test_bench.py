@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from rapidbyte.bench import tables
-from rapidbyte.bench.command import BenchOptions, run_bench, run_verified
+from rapidbyte.bench.command import BenchOptions, run_bench, run_verified, save_report
 from rapidbyte.bench.contest import BACKSLASH_COPY, ONE_PIPE, Contender
 from rapidbyte.bench.ends import Ends
 from rapidbyte.bench.figures import BenchReport
@@ -53,7 +53,9 @@ def bench(source_db: str, destination_db: str) -> Callable[..., BenchReport]:
             dsn=destination_db,
             source_dsn=source_db,
         )
-        return run_bench(options, lambda _line: None)
+        report = run_bench(options, lambda _line: None)
+        save_report(report, options)
+        return report
 
     return run
 

@@ -72,6 +72,29 @@ def test_a_file_that_is_no_report_is_refused(text: str) -> None:
         read_baseline(text, "old.json")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"lines": 1},
+        {"lines": [1]},
+        {"lines": [{}]},
+        {"wall_s": None},
+        {"wall_min_s": 0},
+        {"wall_max_s": "1"},
+        {"to_floor": None},
+        {"to_floor_max": 0.0},
+        {"contender": 7},
+    ],
+)
+def test_a_report_that_is_damaged_is_refused_before_anything_is_measured(damage: dict[str, object]) -> None:
+    """Whatever a comparison would stumble over after minutes."""
+    sound = to_document(report({ONE_PIPE: (1.0, 1.0), OURS: (2.0, 2.1)}))
+    assert read_baseline(json.dumps(sound), "old.json")["mode"] == sound["mode"]
+    broken = {**sound, **damage} if "lines" in damage else {**sound, "lines": [{**sound["lines"][1], **damage}]}
+    with pytest.raises(ConfigError, match=r"is no report .* or it is damaged"):
+        read_baseline(json.dumps(broken), "old.json")
+
+
 def test_reports_of_other_work_are_not_compared() -> None:
     """Mode, profile and rows must be the same; server and cores are told."""
     found = report({OURS: (2.0,)}, cores=4)

@@ -192,6 +192,46 @@ def test_a_missed_target_of_a_benchmark_is_exit_9(
     assert call("bench", "--output", "text") == 0
 
 
+def test_a_report_that_cannot_be_saved_is_printed_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It took minutes to make: exit 2, and stdout has it."""
+    monkeypatch.setattr(benchmark, "run_bench", lambda options, tell: report({ONE_PIPE: (1.0,) * 3}))
+    assert call("bench", "--save", str(tmp_path), "--output", "json") == 2
+    out, err = capsys.readouterr()
+    assert [each["contender"] for each in json.loads(out)["lines"]] == [ONE_PIPE]
+    assert "the report cannot be written" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("save", "it is a folder"),
+        ("save/none/now.json", "there is no folder"),
+        ("plots", "it is no folder"),
+    ],
+)
+def test_a_benchmark_is_not_begun_whose_report_could_not_be_written(tmp_path: Path, name: str, why: str) -> None:
+    """Found before minutes are spent; nothing is made for it."""
+    (tmp_path / "save").mkdir()
+    (tmp_path / "plots").touch()
+    options = benchmark.BenchOptions(
+        profile="small",
+        mode=Mode.copy,
+        iters=1,
+        workers=(1,),
+        rows=1,
+        gate=False,
+        save=tmp_path / name if name.startswith("save") else None,
+        against=None,
+        plots=tmp_path / name if name == "plots" else None,
+        dsn="host=localhost port=1",
+        source_dsn=None,
+    )
+    with pytest.raises(ConfigError, match=f"cannot be written: {why}"):
+        benchmark.run_bench(options, lambda _line: None)
+
+
 def test_check_prints_its_items_and_ends_with_0(capsys: pytest.CaptureFixture[str], pipeline: str) -> None:
     """JSON where stdout is no terminal."""
     assert call("check", pipeline) == 0
