@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from rapidbyte.cli.console import Console
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 usage or configuration, 3 source, 4 destination, 5 data, 6 schema, 7 cancelled, 8 busy,"
+    " 9 a check failed, 70 a defect of ours."
+)
+"""`EXIT_WORDS` of the report, which is not imported for `--help`."""
+
+
 def _empty() -> typer.Typer:
     # Rich would be imported for the help, and would read brackets in data as markup; a traceback with locals shows
     # passwords (G5).
@@ -38,7 +45,7 @@ def _empty() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         pretty_exceptions_show_locals=False,
-        epilog="The options above may also follow the command.",
+        epilog=f"The options above may also follow the command. {EXIT_CODES}",
     )
 
 

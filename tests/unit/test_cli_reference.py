@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from rapidbyte.cli.application import COMMANDS, application_for
+from rapidbyte.cli.application import COMMANDS, EXIT_CODES, application_for
 from rapidbyte.cli.reference import PAGES
+from rapidbyte.report.failure import EXIT_WORDS
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_help_names_every_exit_code() -> None:
+    """In the words of the summary; they are written twice, so that help needs no report."""
+    assert f"Exit codes: {', '.join(f'{code} {word}' for code, word in EXIT_WORDS.items())}." == EXIT_CODES
 
 
 @pytest.mark.parametrize("name", list(PAGES))
