@@ -61,25 +61,27 @@ _EXIT_TAIL = """\
 
 ## Where the lines are
 
-- **2** is also what a look at both ends shows the file, or an option, to be wrong about: a stream or column that is not
-  there, types without an exact way, a hook that cannot run, a server that is too old; what `rejects`, `runs show` and
-  `state` are asked for and the ledger does not have; a `state reset` that nobody confirmed; a file of `--result`,
-  `--events`, `--save` that cannot be written, a stdout that takes nothing.
-- **3** is also a file that is missing, broken, or changes while it is read, and a source whose transactions do not end in
-  time (`settle_timeout`). A row of a file that cannot be parsed is 5.
-- **4** is also a hook that fails, and a target that somebody changes meanwhile. Where the server's SQLSTATE is of class 21,
-  22, 23, 44 or P0 (a trigger that raises), it is 5, in hooks, too.
-- **5** is also a rule of `validate`, a transform that fails on a row, a NULL cursor or key, too few rows (`min_rows`), and a
-  replace that bad rows would leave empty. `rejects replay` and `rejects drop` end with it where a row stays.
+- **2** is also what a look at both ends shows the file, or an option, to be wrong about: a stream or column that is
+  not there, types without an exact way, a hook that cannot run, a server that is too old; what `rejects`, `runs
+  show` and `state` are asked for and the ledger does not have; a `state reset` that nobody confirmed; a file of
+  `--result`, `--events`, `--save` that cannot be written, a stdout that takes nothing.
+- **3** is also a file that is missing, broken, or changes while it is read, and a source whose transactions do not
+  end in time (`settle_timeout`). A row of a file that cannot be parsed is 5.
+- **4** is also a hook that fails, and a target that somebody changes meanwhile. Where the server's SQLSTATE is of
+  class 21, 22, 23, 44 or P0 (a trigger that raises), it is 5, in hooks, too.
+- **5** is also a rule of `validate`, a transform that fails on a row, a NULL cursor or key, too few rows
+  (`min_rows`), and a replace that bad rows would leave empty. `rejects replay` and `rejects drop` end with it where
+  a row stays.
 - **7** is also a second signal, which leaves at once, and `verify --deadline`. SIGKILL leaves no code of ours.
-- **8** is also what `gc`, `state set`, `state reset`, `rejects replay` and `rejects drop` meet while a run is under way, and
-  a second `bench` on the same server.
-- **9** is also `run --checksum` where the rows differ (nothing of the stream is published), and in `bench` a program that
-  failed, or loaded other rows than there are.
+- **8** is also what `gc`, `state set`, `state reset`, `rejects replay` and `rejects drop` meet while a run is under
+  way, and a second `bench` on the same server.
+- **9** is also `run --checksum` where the rows differ (nothing of the stream is published), and in `bench` a
+  program that failed, or loaded other rows than there are.
 
-`check` ends with the code of the first of its items that fails, which is what a run would end with; `demo` with its last
-run's; `psql` with psql's own. A run whose result cannot be written somewhere keeps its code: the load is what counts. With
-`--keep-going` the code is that of the first stream that failed, also where others are published (`status` is `partial`).
+`check` ends with the code of the first of its items that fails, which is what a run would end with; `demo` with its
+last run's; `psql` with psql's own. A run whose result cannot be written somewhere keeps its code: the load is what
+counts. With `--keep-going` the code is that of the first stream that failed, also where others are published
+(`status` is `partial`).
 
 An error is told on stderr as `error: ...`, then where it happened, `hint: ...` and `Afterwards: ...`, the state of the
 destination. In the JSON it is `error`, with `category`, `code`, and `safe_to_retry`. The details of a defect (70) are
