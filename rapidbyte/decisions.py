@@ -79,8 +79,10 @@ def room_for_workers(source: ServerFacts | None, destination: ServerFacts) -> tu
     """For how many workers there are connections, and which are the fewest. Raises ConfigError where there are none."""
     room, what = min(_rooms(source, destination), default=(1_000_000, ""))
     if room < 1:
+        sides = ((destination, "destination"), (source, "source"))
+        left = [f"{facts.connections_left} at the {side}" for facts, side in sides if facts is not None]
         raise ConfigError(
-            f"{what} do not suffice for a single worker",
+            f"{what} do not suffice for a single worker: {', '.join(left)}",
             code="connections_exhausted",
             hint="raise the limit or end other sessions",
         )
@@ -241,7 +243,8 @@ def make_plan(
         shapes=tuple(stream.shape for stream in streams),
         large_rows_bytes=flush_settings(resources, 1).large_rows_bytes,
     )
-    fewer = (f"{choice.workers} workers: {choice.reason}",) if asked is not None and choice.workers < asked else ()
+    some = "1 worker" if choice.workers == 1 else f"{choice.workers} workers"
+    fewer = (f"{some}: {choice.reason}",) if asked is not None and choice.workers < asked else ()
     return RunPlan(
         pipeline=pipeline,
         streams=_each_once(streams),

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rapidbyte.report.escape import shown
-from rapidbyte.report.summary import NUMERIC_HEADINGS, count, seconds
+from rapidbyte.report.summary import NUMERIC_HEADINGS, count, counted, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -57,9 +57,8 @@ def _progress_table(progress: Progress) -> RenderableType:
     for stream in progress.streams:
         table.add_row(*_progress_row(stream))
     left = f", about {seconds(progress.left_s)} left" if progress.left_s is not None else ""
-    table.caption = Text(
-        f"run {seconds(progress.duration_s)}, {progress.phase}, {progress.workers_active} workers active{left}"
-    )
+    active = counted(progress.workers_active, "worker")
+    table.caption = Text(f"run {seconds(progress.duration_s)}, {progress.phase}, {active} active{left}")
     table.caption_justify = "left"
     return table
 

@@ -21,7 +21,7 @@ from rapidbyte.events import (
     StreamFinished,
     StreamStarted,
 )
-from rapidbyte.report.summary import count, seconds
+from rapidbyte.report.summary import count, counted, seconds
 from rapidbyte.spec import MEGABYTE
 from rapidbyte.values import frozen
 
@@ -196,7 +196,7 @@ def progress_line(progress: Progress) -> str:
     streams = "; ".join(
         f"{stream.name} {_stream_words(stream)}" for stream in progress.streams if stream.status == "loading"
     )
-    active = f", {progress.workers_active} workers active" if streams else ""
+    active = f", {counted(progress.workers_active, 'worker')} active" if streams else ""
     left = f", {seconds(progress.left_s)} left" if progress.left_s is not None else ""
     return f"run {seconds(progress.duration_s)}, {progress.phase}{': ' if streams else ''}{streams}{active}{left}"
 
@@ -204,7 +204,7 @@ def progress_line(progress: Progress) -> str:
 def _stream_words(stream: StreamProgress) -> str:
     speed = f" {stream.mb_per_s:.1f} MB/s" if stream.mb_per_s is not None else ""
     share = f" ({stream.share:.0%})" if stream.share is not None else ""
-    return f"{count(stream.rows)} rows{speed}{share}"
+    return f"{counted(stream.rows, 'row')}{speed}{share}"
 
 
 @contextlib.contextmanager

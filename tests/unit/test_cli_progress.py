@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -140,6 +141,9 @@ def test_a_line_tells_what_is_loading() -> None:
     )  # fmt: skip
     line = progress_line(Progress(phase="load", duration_s=4.2, workers_active=2, left_s=3.14, streams=(stream, done)))
     assert line == "run 4.20 s, load: orders 1,200,000 rows 45.1 MB/s (60%), 2 workers active, 3.14 s left"
+    one = replace(stream, rows=1)
+    line = progress_line(Progress(phase="load", duration_s=4.2, workers_active=1, left_s=None, streams=(one,)))
+    assert line == "run 4.20 s, load: orders 1 row 45.1 MB/s (60%), 1 worker active"
     assert progress_line(Progress(phase="prepare", duration_s=1, workers_active=0, left_s=None, streams=())) == (
         "run 1.00 s, prepare"
     )

@@ -46,7 +46,8 @@ def test_a_limit_of_a_role_or_database_is_named() -> None:
 
 def test_no_room_for_a_worker_is_refused() -> None:
     """Exit 2, before anything is touched."""
-    with pytest.raises(ConfigError, match="connection limit of database d"):
+    told = r"\(connection limit of database d\) do not suffice for a single worker: 2 at the destination$"
+    with pytest.raises(ConfigError, match=told):
         choose_workers(None, cores=2, source=None, destination=facts(2, "connection limit of database d"))
 
 
