@@ -88,14 +88,16 @@ def measure(contender: Contender) -> Measurement:
 @contextmanager
 def _ended_with_us(running: Sequence[subprocess.Popen[bytes]]) -> Generator[None]:
     """Whatever ends this block early, Ctrl-C or a SIGTERM to us alone, ends these processes, and awaits them."""
+    is_over = False
     try:
         yield
-    except BaseException:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait()
-        raise
+        is_over = True
+    finally:
+        if not is_over:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
 
 
 def _start(
