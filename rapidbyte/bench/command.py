@@ -67,6 +67,7 @@ def run_bench(options: BenchOptions, tell: Callable[[str], None]) -> BenchReport
         tempfile.TemporaryDirectory(prefix="rapidbyte-bench-") as folder,
     ):
         reading.autocommit = writing.autocommit = True
+        require_two_databases(reading, writing)
         require_connections(writing, options.workers, ends_share_it=ends.source.host == ends.destination.host)
         tables.claim(writing)
         tell(f"making {counted(rows, 'row')} of {profile.name}")
@@ -129,6 +130,21 @@ def _obstacle(path: Path, *, is_folder: bool) -> str | None:
     if not above.is_dir():
         return f"there is no folder {above}"
     return None if os.access(above, os.W_OK | os.X_OK) else f"no permission in {above}"
+
+
+def require_two_databases(reading: PgConnection, writing: PgConnection) -> None:
+    """Raises ConfigError where both ends are one database: room for a target would be made of the source's table."""
+    statement = (
+        "SELECT pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()), oid FROM pg_catalog.pg_database"
+        " WHERE datname = pg_catalog.current_database()"
+    )
+    if reading.execute(statement).fetchone() == writing.execute(statement).fetchone():
+        raise ConfigError(
+            "--source-dsn and --dsn name the same database",
+            code="same_database",
+            hint="name two, or leave out --source-dsn: then the bench makes both beside the one of --dsn",
+            afterwards="nothing was started",
+        )
 
 
 def require_connections(connection: PgConnection, workers: Sequence[int], *, ends_share_it: bool) -> None:

@@ -16,7 +16,7 @@ from rapidbyte.bench.ends import Ends
 from rapidbyte.bench.figures import BenchReport
 from rapidbyte.bench.modes import Field, Mode
 from rapidbyte.bench.shapes import TABLES
-from rapidbyte.errors import BusyError, CheckError
+from rapidbyte.errors import BusyError, CheckError, ConfigError
 from rapidbyte.model import Secret
 from rapidbyte.pg.session import connect
 from rapidbyte.spec import Connection
@@ -58,6 +58,31 @@ def bench(source_db: str, destination_db: str) -> Callable[..., BenchReport]:
         return report
 
     return run
+
+
+def test_one_database_for_both_ends_is_refused(source_db: str) -> None:
+    """Making room for the first run would drop the source's table."""
+    options = BenchOptions(
+        profile="small",
+        mode=Mode.copy,
+        iters=1,
+        workers=(1,),
+        rows=10,
+        gate=False,
+        save=None,
+        against=None,
+        plots=None,
+        dsn=source_db,
+        source_dsn=source_db,
+    )
+    with pytest.raises(ConfigError, match="name the same database"):
+        run_bench(options, lambda _line: None)
+
+
+def test_more_workers_than_connections_are_refused(bench: Callable[..., BenchReport]) -> None:
+    """Both ends are on one server: two connections a worker."""
+    with pytest.raises(ConfigError, match=r"--workers 5000 needs 10000 connections, and the server has \d+ left"):
+        bench(Mode.copy, workers=(1, 5000))
 
 
 def test_table_to_table_is_measured_against_pipes_and_saved_compared_and_drawn(

@@ -62,7 +62,5 @@ def test_the_report_is_plain_json_and_a_table_with_a_line_for_each_contender() -
         ("rapidbyte, 2 workers", 2.0),
     ]
     text = to_text(found).splitlines()
-    assert (
-        text[0] == "copy, small: 1,000,000 rows, 1.0 MB of COPY, 1 iteration, interleaved, each verified by checksum"
-    )
+    assert text[0] == "copy, small: 1,000,000 rows, 1.0 MB of COPY, 1 iteration, interleaved, each verified by checksum"
     assert "rapidbyte, 2 workers      2.00  2.00  2.00      2.00         50%    500,000" in "\n".join(text)
