@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from rapidbyte.contract import ReplaceFacts
+from rapidbyte.decisions import make_plan
 from rapidbyte.destinations.postgres.encode import Encoder, choose_wire
-from rapidbyte.model import QualifiedName
+from rapidbyte.model import QualifiedName, ServerFacts
 from rapidbyte.plan import StreamPlan, StreamShape
 from rapidbyte.sources.files import FilesSource
-from rapidbyte.spec import FilesSourceSpec, StreamSpec
+from rapidbyte.spec import FilesSourceSpec, Resources, RunOptions, StreamSpec
 
 OPTIONS = {"arrow-binary": sql.SQL("FORMAT binary"), "arrow-text": sql.SQL("FORMAT csv, ENCODING 'UTF8'")}
 
@@ -61,12 +62,21 @@ def load(connection: psycopg.Connection, path: Path, **stream: object) -> tuple[
         replace=ReplaceFacts(target_exists=False),
         statements=(),
     )
+    run = make_plan(
+        pipeline="p",
+        streams=(plan,),
+        resources=Resources(),
+        options=RunOptions(),
+        source=None,
+        destination=ServerFacts(version="18.0", version_number=180000),
+        cores=2,
+    )
     statement = sql.SQL("COPY loaded ({}) FROM STDIN ({})").format(names, OPTIONS[wire])
     with source.snapshot((plan,)) as snapshot, connection.cursor() as cursor:
         for partition in snapshot.partitions(plan, 1000):
             encoder = Encoder(shape.columns, wire)
             with cursor.copy(statement) as copy:
-                with snapshot.reader(plan, None)(partition, lambda: False, 0) as blocks:  # type: ignore[arg-type]
+                with snapshot.reader(plan, run)(partition, lambda: False, 0) as blocks:
                     for block in blocks:
                         copy.write(encoder.encode(block.data))
                 copy.write(encoder.finish())
