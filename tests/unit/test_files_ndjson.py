@@ -157,7 +157,10 @@ def test_a_word_that_is_no_number_of_json_is_named_by_line(
 ) -> None:
     """In a column of doubles, where Arrow's parser takes it for one."""
     monkeypatch.setattr("rapidbyte.sources.files.ndjson_columns.SAMPLE_BYTES", 64)
-    error = error_of(folder, *['{"d": 1.5}'] * 20, f'{{"d": {word}}}')
+    monkeypatch.setattr("rapidbyte.sources.files.ndjson_columns.BLOCK_BYTES", 32)
+    first = ['{"d": 1.5}', '{"d": 2.25}'] * 10
+    assert types_of(folder, *first) == {"d": "double precision"}
+    error = error_of(folder, *first, f'{{"d": {word}}}')
     assert (error.code, error.context.line) == ("row_malformed", 21)
 
 
