@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -167,6 +168,45 @@ def test_a_run_takes_one_more_worker_when_the_destination_was_idle(
         release.set()
     assert tuner.workers == workers
     assert [each.workers for each in tuner.adjustments] == ([workers] if workers > 1 else [])
+
+
+def test_no_more_workers_are_taken_once_one_has_brought_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate before and after is compared, each of its own time; that the search is over is told, once."""
+    now = [0.0]
+    monkeypatch.setattr("rapidbyte.engine.tuner.time", SimpleNamespace(monotonic=lambda: now[0]))
+    release = threading.Event()
+    idle = report(source_s=2.0, blocked_s=0.1)
+    tuner = Tuner(auto(1, 4), machine=lambda: 0.1)
+    with tuner.crew() as crew:
+        for _ in range(8):
+            crew.submit(release.wait, 30)
+        now[0] = 1.0
+        tuner.note(idle)
+        assert tuner.workers == 2
+        now[0] = 2.0
+        for _ in range(2):
+            tuner.note(replace(idle, bytes_read=MB // 2))
+        now[0] = 3.0
+        for _ in range(4):
+            tuner.note(replace(idle, bytes_read=9 * MB))
+        release.set()
+    assert [(each.at_s, each.workers) for each in tuner.adjustments] == [(1.0, 2), (2.0, 2)]
+    assert tuner.adjustments[1].reason == "the last one changed the rate by +0%: no more are added"
+
+
+def test_the_next_round_has_the_workers_that_the_run_has_come_to_have() -> None:
+    """A run that reads again, in another snapshot, does not begin to look for their number anew."""
+    tuner = Tuner(auto(1, 2), machine=lambda: 0.1)
+    release = threading.Event()
+    with tuner.crew() as crew:
+        for _ in range(3):
+            crew.submit(release.wait, 30)
+        tuner.note(report(source_s=2.0, blocked_s=0.1))
+        release.set()
+    together = threading.Barrier(2)
+    with tuner.crew() as crew:
+        waited = [crew.submit(together.wait, 30) for _ in range(2)]
+        assert sorted(each.result() for each in waited) == [0, 1]
 
 
 def test_the_machine_is_busy_for_a_share_of_its_cores() -> None:
