@@ -7,12 +7,14 @@ are a DataError, never another value.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rapidbyte.errors import DataError
 from rapidbyte.model import Column, ColumnType
+from rapidbyte.pg.large_rows import LARGE_ROW_BYTES
 from rapidbyte.pg.types import base_name, numeric_modifier
 from rapidbyte.transforms.types import ARROW_NAMES, arrow_type, schema_of, times_of
 
@@ -46,6 +48,9 @@ def as_texts(data: bytes, columns: tuple[Column, ...]) -> pa.RecordBatch:
     import pyarrow as pa
     from pyarrow import csv
 
+    if len(data) > LARGE_ROW_BYTES:
+        # Arrow's own allocator keeps what large rows took; the system's gives it back (375 MB without, 266 with it).
+        pa.set_memory_pool(pa.system_memory_pool())
     names = [f"c{place}" for place in range(len(columns))]
     table = csv.read_csv(
         pa.py_buffer(data),
@@ -59,7 +64,7 @@ def as_texts(data: bytes, columns: tuple[Column, ...]) -> pa.RecordBatch:
             check_utf8=True,
         ),
     )
-    texts = [texts.combine_chunks() for texts in table.columns]
+    texts = [texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks() for texts in table.columns]
     return pa.RecordBatch.from_arrays(texts, names=[column.name for column in columns])
 
 
@@ -106,7 +111,7 @@ def _converter(column: Column, target: pa.DataType) -> Callable[[pa.Array], pa.A
     if base_name(column.type) == "uuid":
         return lambda texts: pc.cast(_bytes(pc.replace_substring(texts, "-", "")), target)
     if base_name(column.type) == "bytea":
-        return lambda texts: _bytes(pc.utf8_slice_codeunits(texts, 2))
+        return _of_bytea
     return lambda texts: pc.cast(texts, target)
 
 
@@ -130,6 +135,25 @@ def _timestamps(target: pa.DataType) -> Callable[[pa.Array], pa.Array]:
         return pc.cast(pc.cast(pc.replace_substring_regex(texts, r"\+00$", ""), pa.timestamp("us")), target)
 
     return convert
+
+
+def _of_bytea(texts: pa.Array) -> pa.Array:
+    """Bytes from the digits that the server prints; of large values without a copy of the digits."""
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    if texts.nbytes <= LARGE_ROW_BYTES * len(texts):
+        return _bytes(pc.utf8_slice_codeunits(texts, 2))
+    digits = memoryview(texts.buffers()[2])
+    ends = memoryview(texts.buffers()[1]).cast("i")[texts.offset : texts.offset + len(texts) + 1]
+    found = [
+        unhexlify(digits[start + 2 : end]) if valid else None
+        for start, end, valid in zip(ends, ends[1:], pc.is_valid(texts).to_pylist(), strict=False)
+    ]
+    if len(found) > 1 or found[0] is None:
+        return pa.array(found, pa.binary())
+    offsets = pa.array([0, len(found[0])], pa.int32()).buffers()[1]
+    return pa.Array.from_buffers(pa.binary(), 1, [None, offsets, pa.py_buffer(found[0])])
 
 
 def _bytes(digits: pa.Array) -> pa.Array:

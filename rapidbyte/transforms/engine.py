@@ -44,6 +44,11 @@ class Database:
         for name in names:
             self.connection.register(name, stream)
 
+    def take_back(self, names: Iterable[str]) -> None:
+        """The opposite of `give`: nothing of the rows is kept."""
+        for name in names:
+            self.connection.unregister(name)
+
     def evaluate(self, rows: pa.Table, expressions: Mapping[str, str]) -> pa.Table:
         """The expressions for every row, in order."""
         self.give(["input"], rows.to_reader())

@@ -34,8 +34,8 @@ LEFT = "SELECT relname FROM pg_class WHERE relname LIKE '\\_rb\\_%'"
 
 
 def ahead(load: Lead) -> Lead:
-    """With workers enough for two sessions."""
-    return replace(load, workers=2)
+    """With more workers than one index has processes."""
+    return replace(load, workers=4)
 
 
 def builds(server_log, dsn: str) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_created_target_has_the_names_that_the_server_would_give(destination_d
         'CREATE UNIQUE INDEX "Odd; name" ON app.t USING btree (lower(a)) WHERE (id > 0)',
     )
     found = []
-    for workers in (1, 2):
+    for workers in (1, 4):
         with lead(destination_db, "t", spec=StreamSpec(name="t", indexes="source")) as load:
             shape = replace(load.shape, index_definitions=definitions)
             assert replace(load, shape=shape, workers=workers).publish(MANY).publish == "rename"
@@ -92,7 +92,7 @@ def test_a_key_whose_name_is_taken_gets_the_next_one(destination_db: str) -> Non
     run(destination_db, SOURCE)
     with lead(destination_db, "t", spec=StreamSpec(name="t", indexes="source")) as load:
         shape = replace(load.shape, index_definitions=("CREATE INDEX i ON app.t USING btree (b)",))
-        load = replace(load, shape=shape, workers=2)
+        load = replace(load, shape=shape, workers=4)
         contract = load.prepare()
         receipts = load.fill(contract, MANY)
         failed_after_the_builds(load, contract, receipts)
@@ -107,7 +107,7 @@ def test_duplicates_are_told_as_ever(destination_db: str) -> None:
     run(destination_db, SOURCE + TARGET)
     before = catalog_of(destination_db, "raw", "t")
     told = []
-    for workers in (1, 2):
+    for workers in (1, 4):
         with lead(destination_db, "t", write_mode="replace") as load:
             load = replace(load, workers=workers)
             contract = load.prepare()

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapidbyte.destinations.postgres.ddl import primary_key_name
-from rapidbyte.destinations.postgres.stage_indexes import StageIndex, costliest_first, helpers_for, sessions_for
+from rapidbyte.destinations.postgres.stage_indexes import (
+    StageIndex,
+    costliest_first,
+    gain_by_sessions,
+    helpers_for,
+    helpers_of_one,
+    sessions_for,
+)
 from rapidbyte.model import QualifiedName
 
 STAGE = QualifiedName(schema="raw", name="_rb_1")
@@ -46,6 +53,33 @@ def test_as_many_sessions_as_there_is_work_and_room_for(indexes: int, workers: i
 def test_cores_are_not_oversubscribed(unfinished: int, sessions: int, workers: int, allowed: int, helpers: int) -> None:
     """What is left for the others is used by the last; the server's setting is the most that an index gets."""
     assert helpers == helpers_for(unfinished, sessions=sessions, workers=workers, allowed=allowed)
+
+
+@pytest.mark.parametrize(
+    ("setting", "megabytes", "helpers"), [(2, 64, 1), (2, 1024, 2), (0, 1024, 0), (8, 256, 7), (2, 16, 0), (2, 1, 0)]
+)
+def test_the_servers_memory_bounds_its_helpers(setting: int, megabytes: int, helpers: int) -> None:
+    """32 MB of maintenance_work_mem a process, the session's own among them."""
+    assert helpers == helpers_of_one(setting=setting, memory_bytes=megabytes << 20)
+
+
+@pytest.mark.parametrize(
+    ("methods", "workers", "allowed", "gain"),
+    [
+        (("btree", "btree"), 2, 1, False),
+        (("btree", "brin"), 3, 2, False),
+        (("btree", "btree"), 3, 1, True),
+        (("btree", "btree"), 2, 0, True),
+        (("btree", "gist"), 2, 2, True),
+        (("hash", "hash"), 2, 1, True),
+    ],
+)
+def test_sessions_are_taken_where_one_leaves_cores_idle(
+    methods: tuple[str, ...], workers: int, allowed: int, gain: bool
+) -> None:
+    """More workers than one index has processes, or an index that has no helpers."""
+    indexes = [index(number, f"USING {method} (a)") for number, method in enumerate(methods)]
+    assert gain == gain_by_sessions(indexes, workers=workers, allowed=allowed)
 
 
 @given(st.integers(1, 50), st.integers(2, 64), st.integers(2, 64), st.integers(0, 8))

@@ -468,3 +468,31 @@ def test_a_single_column_of_null_is_a_row() -> None:
     """It is an empty line of CSV."""
     columns = arrow_columns((Column(name="c", type=parse_type_name("text")),))
     assert decoded(b'\n""\n\n', columns).to_pylist() == [{"c": None}, {"c": ""}, {"c": None}]
+
+
+def test_large_bytes_are_decoded_exactly() -> None:
+    """One by one, whether alone, among others, or NULL."""
+    columns = arrow_columns((Column(name="c", type=parse_type_name("bytea")),))
+    large, larger = bytes(range(256)) * 8192, b"\x00\xff" * 2_000_000
+    alone = f'"\\x{large.hex()}"\n'.encode()
+    assert decoded(alone, columns).to_pylist() == [{"c": large}]
+    several = alone + b'\n"\\x"\n' + f'"\\x{larger.hex()}"\n'.encode()
+    assert decoded(several, columns).to_pylist() == [{"c": large}, {"c": None}, {"c": b""}, {"c": larger}]
+    with pytest.raises(DataError, match="cannot pass through transforms"):
+        decoded(f'"\\x{large.hex()}zz"\n'.encode(), columns)
+
+
+@pytest.mark.parametrize("wide_from", [0, 3, 5, 11])
+def test_rows_that_grow_wide_come_out_in_order(wide_from: int) -> None:
+    """A query about each row alone: no row is lost, or comes twice, where batches begin to pass one by one."""
+    table = pa.table({"i": list(range(12)), "v": ["x" * (40_000 if i >= wide_from else 3) for i in range(12)]})
+    found = run(table, sql("SELECT i * 2 AS j, length(v) AS n FROM input WHERE i <> 4"))
+    assert found == [{"j": 2 * i, "n": 40_000 if i >= wide_from else 3} for i in range(12) if i != 4]
+
+
+def test_a_wide_row_that_a_query_fails_on_ends_the_load() -> None:
+    """As a narrow one does."""
+    table = pa.table({"v": ["x" * 40_000, "y" * 40_000]})
+    with pytest.raises(DataError) as caught:
+        run(table, sql("SELECT CAST(v AS INTEGER) AS n FROM input"))
+    assert caught.value.code == "transform_failed"

@@ -25,7 +25,9 @@ from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.stage_indexes import (
     StageIndex,
     costliest_first,
+    gain_by_sessions,
     helpers_for,
+    helpers_of_one,
     may_lose_rows,
     sessions_for,
     wanted,
@@ -47,6 +49,11 @@ _MARKS: LiteralString = """
 SELECT c.relname, pg_catalog.obj_description(c.oid, 'pg_class')
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = pg_catalog.to_regclass(%s)
+"""
+
+_HELPERS: LiteralString = """
+SELECT pg_catalog.current_setting('max_parallel_maintenance_workers')::int,
+       pg_catalog.pg_size_bytes(pg_catalog.current_setting('maintenance_work_mem'))
 """
 
 _SIZE: LiteralString = """
@@ -138,12 +145,14 @@ def _look(session: LeaderSession, publications: Sequence[Publication], workers: 
                     missing.append(each)
                     sizes[each.stage, each.name] = _size(connection, contract.target, each)
         left = server_facts(connection).connections_left
-        found = connection.execute("SELECT pg_catalog.current_setting('max_parallel_maintenance_workers')").fetchone()
+        found = connection.execute(_HELPERS).fetchone() or (0, 0)
+    helpers = helpers_of_one(setting=found[0], memory_bytes=found[1])
+    gain = gain_by_sessions(missing, workers=workers, allowed=helpers)
     return _Work(
         indexes=costliest_first(missing, sizes),
-        sessions=sessions_for(len(missing), workers=workers, connections_left=left or 0),
+        sessions=sessions_for(len(missing), workers=workers, connections_left=left or 0) if gain else 0,
         workers=workers,
-        helpers=int(found[0]) if found else 0,
+        helpers=helpers,
     )
 
 

@@ -10,6 +10,7 @@ It sends COPY, savepoints, and one INSERT for what is set aside. Nothing here de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LARGEST_SLICE_BYTES, SMALLEST_SLICE_BYTES, STEP_BYTES = 4 << 20, 192 << 10, 64 << 10
 """What is kept, so that it can be sent again; and by how much slices grow after each that was taken."""
 
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 """Of COPY's text format; any other escaped character is itself."""
 
@@ -117,8 +119,15 @@ def cut(pieces: Sequence[Piece], row: int) -> tuple[list[Piece], list[Piece]]:
 
 def text_values(line: bytes, columns: Sequence[str]) -> dict[str, str | None]:
     """A line of COPY's text format by its columns; NULL is None. Pure."""
-    fields = line.removesuffix(b"\n").decode(errors="surrogateescape").split("\t")
-    return dict(zip(columns, map(_unescaped, fields), strict=False))
+    found: dict[str, str | None] = {}
+    start, end = 0, len(line) - line.endswith(b"\n")
+    for column in columns:
+        stop = line.find(b"\t", start, end)
+        found[column] = _unescaped(line[start : stop if stop >= 0 else end].decode(errors="surrogateescape"))
+        if stop < 0:
+            break
+        start = stop + 1
+    return found
 
 
 def _unescaped(field: str) -> str | None:
@@ -126,12 +135,7 @@ def _unescaped(field: str) -> str | None:
         return None
     if "\\" not in field:
         return field
-    found: list[str] = []
-    characters = iter(field)
-    for character in characters:
-        following = next(characters, "") if character == "\\" else None
-        found.append(character if following is None else _ESCAPES.get(following, following))
-    return "".join(found)
+    return _ESCAPED.sub(lambda escaped: _ESCAPES.get(escaped[1], escaped[1]), field)
 
 
 class Sieve:
@@ -162,16 +166,19 @@ class Sieve:
         self._blocked_s = 0.0
         self._first: str | None = None
 
-    def sift(self, first: Block | None, following: Callable[[], Block | None]) -> Sifted:
+    def sift(self, following: Callable[[], Block | None]) -> Sifted:
         """Copies every row that can be, and sets the others aside. Raises DataError once those are too many,
         psycopg.Error for what is no row's fault, and what `following` raises.
+
+        Of a block nothing is kept once its rows are settled: they may be large.
         """
         held: list[Piece] = []
-        block = first
+        block = following()
         while block is not None:
             self._set_aside(block.rejects)
             if block.rows:
                 held.append(Piece(data=block.data, rows=block.rows, size=block.size, origin=block.origin))
+            del block
             while held and sum(piece.size for piece in held) >= self._slice_bytes:
                 held = self._advanced(held)
             block = following()
@@ -301,11 +308,6 @@ class Sieve:
         """Sets aside the one row that these pieces are."""
         (piece,) = bad
         place = piece.place()
-        names = [column.name for column in self._target.columns]
-        if isinstance(piece.data, bytes):
-            values = text_values(piece.data, names)
-        else:
-            values = texts_of(self._target.columns, piece.data)
         self._refused += 1
         self._set_aside(
             (
@@ -316,11 +318,20 @@ class Sieve:
                     column=refusal.column,
                     file=None if place is None else place.file,
                     line=None if place is None else place.line if place.line is not None else place.row,
-                    row=columns_json(values),
+                    row=self._values(piece),
                     form="target",
                 ),
             )
         )
+
+    def _values(self, piece: Piece) -> str:
+        """The row of this piece, as it is stored; nothing where nobody keeps it: it may be large."""
+        if self._rejects.table is None:
+            return "{}"
+        columns = self._target.columns
+        if isinstance(piece.data, bytes):
+            return columns_json(text_values(piece.data, [column.name for column in columns]))
+        return columns_json(texts_of(columns, piece.data))
 
     def _set_aside(self, rejects: Sequence[Reject]) -> None:
         """Counts them, and stores them where that was asked for. Raises DataError once they are too many."""

@@ -6,7 +6,6 @@ variable, and the only statements it has are those below; where bad rows are set
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -48,8 +47,8 @@ def write_partition(
     laps = Laps()
     doing = f"copying into {target.table}"
     # Connected once there is something to write: no session of ours lies idle until a slow source delivers.
-    arriving = iter(blocks)
-    first = _next(arriving, laps)
+    arriving = _Arriving(blocks, laps)
+    arriving.await_first()
     login = connect(
         target.login, side="destination", application_name=session_name(f"worker-{worker}", target.pipeline), stop=stop
     )
@@ -61,14 +60,14 @@ def write_partition(
             begin(connection, target.session, mode="ISOLATION LEVEL READ COMMITTED READ WRITE")
             receipt = _earlier_receipt(connection, target, partition)
             if receipt is None and target.rejects is not None:
-                receipt = _sifted(connection, target, target.rejects, partition, blocks, first, arriving, laps, stop)
+                receipt = _sifted(connection, target, target.rejects, partition, blocks, arriving, laps, stop)
                 _insert_receipt(connection, target, receipt, worker=worker)
                 failpoint("w.receipt")
             elif receipt is None:
                 with CopyIn(connection, _copy_statement(target), stop=stop, doing=doing) as copy:
                     failpoint("w.copy_begin")
                     laps.lap("write")
-                    size = _send(copy, target, first, arriving, laps, sent)
+                    size = _send(copy, target, arriving, laps, sent)
                     failpoint("w.copy_end")
                     blocked_s = copy.blocked_s  # what comes is the commit's time
                     rows = copy.finish()
@@ -90,8 +89,7 @@ def _sifted(
     rejects: RejectTarget,
     partition: Partition,
     blocks: BlockStream,
-    first: Block | None,
-    rest: Iterator[Block],
+    arriving: _Arriving,
     laps: Laps,
     stop: Stop,
 ) -> PartitionReceipt:
@@ -107,7 +105,7 @@ def _sifted(
         stop=stop,
         doing=f"copying into {target.table}",
     )
-    found = sieve.sift(first, lambda: _next(rest, laps))
+    found = sieve.sift(arriving.next)
     failpoint("w.copy_end")
     _require_all_rows(target, rows=found.rows, sent=blocks.row_count - found.refused)
     return replace(
@@ -117,12 +115,12 @@ def _sifted(
     )
 
 
-def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[Block], laps: Laps, sent: Sent) -> int:
+def _send(copy: CopyIn, target: CopyTarget, arriving: _Arriving, laps: Laps, sent: Sent) -> int:
     """Encodes and writes every block; returns the bytes that went out."""
     encoder = Encoder(target.columns, target.wire)
     checks = TextChecks(target.columns, target.checked) if target.checked else None
-    size = 0
-    block = first
+    size, is_first = 0, True
+    block = arriving.next()
     while block is not None:
         sent.begun(block)
         if checks is not None and not isinstance(block.data, bytes):
@@ -138,12 +136,12 @@ def _send(copy: CopyIn, target: CopyTarget, first: Block | None, rest: Iterator[
             laps.lap("encode")
             copy.write(data)
             size += len(data)
-        if block is first:
+        if is_first:
             failpoint("w.copy_mid")
+            is_first = False
         laps.lap("write")
-        del first, data, block  # they may be large, and the next one comes beside them
-        first = None
-        block = _next(rest, laps)
+        del data, block  # they may be large, and the next one comes beside them
+        block = arriving.next()
     end = encoder.finish()
     if end:
         copy.write(end)
@@ -160,13 +158,29 @@ def _encoded(encoder: Encoder, target: CopyTarget, block: Block, sent: Sent) -> 
         raise
 
 
-def _next(arriving: Iterator[Block], laps: Laps) -> Block | None:
-    """The next block; the time until it is there was waiting but for what this thread spent on transforming it."""
-    block = next(arriving, None)
-    if block is not None:
-        laps.book("transform", block.transform_s)
-    laps.lap("wait_source")
-    return block
+class _Arriving:
+    """A partition's blocks, in order. None of them is kept here once it was given: they may be large."""
+
+    def __init__(self, blocks: BlockStream, laps: Laps) -> None:
+        self._blocks = iter(blocks)
+        self._laps = laps
+        self._ahead: list[Block | None] = []
+
+    def await_first(self) -> None:
+        """Returns when the first block is there, or it is known that there is none."""
+        self._ahead.append(self._awaited())
+
+    def next(self) -> Block | None:
+        """The next block; None at the end."""
+        return self._ahead.pop() if self._ahead else self._awaited()
+
+    def _awaited(self) -> Block | None:
+        """The time until it is there was waiting, but for what this thread spent on transforming it."""
+        block = next(self._blocks, None)
+        if block is not None:
+            self._laps.book("transform", block.transform_s)
+        self._laps.lap("wait_source")
+        return block
 
 
 def _copy_statement(target: CopyTarget) -> sql.Composed:
