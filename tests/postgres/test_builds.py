@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from rapidbyte.ports import Publication
 from rapidbyte.rejects import RejectPolicy
 from rapidbyte.spec import StreamSpec
 from tests.kit.catalog import catalog_of, differences
+from tests.postgres.command import KILLED, postgres, project
 from tests.postgres.leading import Lead, finalize, lead, rows_of, run
 from tests.postgres.test_stop import WAITING, WAITS
 
@@ -195,6 +197,42 @@ def test_without_connections_to_spare_the_publish_builds_them(
             run(destination_db, f"ALTER ROLE {role} SUPERUSER CONNECTION LIMIT -1; ALTER TABLE raw.t OWNER TO postgres")
     assert report.warnings == ()
     assert differences(before, catalog_of(destination_db, "raw", "t")) == {}
+
+
+KEYED = (
+    "CREATE SCHEMA raw; CREATE TABLE raw.t (id int PRIMARY KEY, a text); CREATE INDEX hashed ON raw.t USING hash (a)"
+)
+
+
+@pytest.mark.parametrize("resumes", [False, True], ids=["table", "file"])
+def test_a_run_that_died_after_the_builds_leaves_nothing_in_the_way(
+    tmp_path: Path, source_db: str, destination_db: str, server_log, *, resumes: bool
+) -> None:
+    """A table's stage goes with its indexes; a file's is gone on with, and its indexes are not built again (C1)."""
+    run(destination_db, KEYED)
+    before = catalog_of(destination_db, "raw", "t")
+    if resumes:
+        (tmp_path / "t.csv").write_text("id,a\n" + "".join(f"{i},v{i}\n" for i in range(100_000)))
+        made = project(
+            tmp_path / "p",
+            {"use": "files", "config": {}},
+            destination_db,
+            stream={"name": "t", "path": str(tmp_path / "t.csv")},
+        )
+    else:
+        run(source_db, "CREATE TABLE t AS SELECT i AS id, md5(i::text) AS a FROM generate_series(1, 100000) i")
+        made = project(tmp_path / "p", postgres(source_db), destination_db, stream={"name": "t"})
+    made.document["resources"]["checkpoint_interval_bytes"] = "2mb"
+    made.document["destination"]["write_mode"] = "replace"
+    server_log.watch(destination_db)
+    assert made.run("--quiet", failpoint="pub.built=exit").exit_code == KILLED
+    assert len(builds(server_log, destination_db)) == 2
+    found = made.run("--quiet")
+    assert (found.exit_code, found.document["records_written"]) == (0, 100_000), found.document["error"]
+    assert len(builds(server_log, destination_db)) == (2 if resumes else 4)
+    assert differences(before, catalog_of(destination_db, "raw", "t")) == {}
+    assert rows_of(destination_db, "SELECT count(*) FROM raw.t") == [(100000,)]
+    assert rows_of(destination_db, LEFT) == []
 
 
 def test_a_stop_ends_the_builds_at_the_server(destination_db: str) -> None:
