@@ -32,6 +32,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "psutil": ("metrics.py", "bench"),
     "pyarrow": (
         "ports.py",
+        "pg/uuids.py",
         "sources/files.py",
         "sources/files",
         "sources/local",

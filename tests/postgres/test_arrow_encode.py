@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,7 @@ from rapidbyte.destinations.postgres.encode import Encoder, choose_wire
 from rapidbyte.errors import DataError
 from rapidbyte.model import Column, ColumnType, Wire
 from rapidbyte.pg.types import parse_type_name
+from rapidbyte.pg.uuids import any_uuids
 
 OPTIONS: dict[Wire, str] = {"arrow-binary": "FORMAT binary", "arrow-text": "FORMAT csv, ENCODING 'UTF8'"}
 WIRES: tuple[Wire, ...] = ("arrow-binary", "arrow-text")
@@ -120,7 +122,7 @@ CASES: dict[str, Case] = {
     "string to jsonb": (pa.string(), "jsonb", JSONB, plain, "both"),
     "string to json": (pa.string(), "json", st.sampled_from(['{"a":   1, "a":2}', "null"]), plain, "both"),
     "string to inet": (pa.string(), "inet", st.one_of(st.ip_addresses(v=4), st.ip_addresses()).map(str), plain, "both"),
-    "string to uuid": (pa.string(), "uuid", st.uuids().map("{{{}}}".format), plain, "text"),
+    "string to uuid": (pa.string(), "uuid", st.uuids().map("{{{}}}".format), plain, "both"),
     "string to timestamptz": (pa.string(), "timestamptz", FAR, plain, "text"),
     "16 bytes to uuid": (pa.binary(16), "uuid", UUID_BYTES, bytes.hex, "both"),
     "uuid": (pa.uuid(), "uuid", UUID_BYTES, bytes.hex, "both"),
@@ -307,6 +309,50 @@ def test_an_address_is_one_exactly_where_it_is_one_to_the_server(
         except pa.ArrowInvalid:
             found = None
         assert (text, expected) == (text, found)
+
+
+UUID_TEXTS = st.one_of(
+    st.uuids().map(str),
+    st.uuids().map(lambda value: str(value).upper()),
+    st.builds(
+        lambda value, places, ends: "".join(digit + "-" * (n in places) for n, digit in enumerate(value.hex)).join(
+            ends
+        ),
+        st.uuids(),
+        st.sets(st.sampled_from([1, 3, 7, 11, 15, 19, 23, 27, 31]), max_size=5),
+        st.sampled_from([("", ""), ("{", "}"), ("{", ""), ("", "}"), ("{{", "}}"), ("-", ""), (" ", "")]),
+    ),
+    st.text(alphabet="0fF-{} gé\n", min_size=30, max_size=40),
+)
+
+
+@given(texts=st.lists(UUID_TEXTS, min_size=1, max_size=20))
+@settings(max_examples=150)
+def test_a_uuid_is_one_exactly_where_it_is_one_to_the_server(connection: psycopg.Connection, texts: list[str]) -> None:
+    """Each text becomes the bytes that the server makes of it, or is refused as the server refuses it."""
+    hyphens = "0000000--0000-0000-0000-000000000000"
+    for text in [*texts, "0" * 32, hyphens, "{" + "0" * 34 + "}", "0" * 31 + "\n"]:
+        try:
+            with connection.transaction():
+                expected = connection.execute("SELECT uuid_send(%s::uuid)", (text,)).fetchone()
+        except psycopg.errors.InvalidTextRepresentation:
+            expected = None
+        try:
+            found = tuple(any_uuids(pa.array([text])).to_pylist())
+        except pa.ArrowInvalid:
+            found = None
+        assert (text, expected) == (text, found)
+
+
+def test_many_uuids_are_read_like_each_of_them() -> None:
+    """NULLs, slices, and a batch whose forms differ."""
+    plain = [None, "d0e396cd-efea-458a-9ba8-c685a204d0b4", None, "00000000-0000-0000-0000-00000000000F", None]
+    expected = [None if text is None else uuid.UUID(text).bytes for text in plain]
+    mixed = [*plain, "{d0e396cdefea-458a9ba8c685a204d0b4}"]
+    assert expected == any_uuids(pa.array(plain)).to_pylist()
+    assert expected[1:4] == any_uuids(pa.array(plain).slice(1, 3)).to_pylist()
+    assert [*expected, expected[1]] == any_uuids(pa.array(mixed)).to_pylist()
+    assert any_uuids(pa.array([], pa.string())).to_pylist() == []
 
 
 def test_many_addresses_are_read_like_each_of_them() -> None:

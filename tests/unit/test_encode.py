@@ -32,7 +32,7 @@ def pair(arrow: str | None, target: str) -> tuple[Column, Column]:
         ("string", "jsonb", "arrow-binary"),
         ("string", "inet", "arrow-binary"),
         ("string", "cidr", "arrow-text"),
-        ("string", "uuid", "arrow-text"),
+        ("string", "uuid", "arrow-binary"),
         ("string", "name", "arrow-text"),
         ("fixed_size_binary[16]", "uuid", "arrow-binary"),
         ("extension<arrow.uuid>", "uuid", "arrow-binary"),

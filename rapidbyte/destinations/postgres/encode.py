@@ -20,6 +20,7 @@ from rapidbyte.errors import ConfigError, DataError, InternalError
 from rapidbyte.model import Column, ColumnType, Wire
 from rapidbyte.pg.failure import code_and_hint
 from rapidbyte.pg.types import base_name, element_type
+from rapidbyte.pg.uuids import any_uuids
 from rapidbyte.plan import ColumnPlan
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ _BINARY = frozenset(
         ("text", "json"),
         ("text", "jsonb"),
         ("text", "inet"),
+        ("text", "uuid"),
         ("16 bytes", "uuid"),
         ("16 bytes", "bytea"),
         ("bytes", "bytea"),
@@ -331,7 +333,7 @@ def _prepared(steps: Sequence[Prepare], batch: pa.RecordBatch, columns: tuple[Co
 def _refusal(column: Column) -> tuple[str, str]:
     """Code and SQLSTATE of a value that does not fit this column."""
     base = base_name(column.type) or ""
-    if base == "inet":
+    if base in ("inet", "uuid"):
         return code_and_hint("22P02")[0], "22P02"
     return "value_out_of_range", "22008" if base.startswith(("date", "time", "interval")) else "22003"
 
@@ -346,6 +348,9 @@ def _binary_step(column: Column, arrow: pa.DataType) -> Prepare:
     if base_name(column.type) == "inet" and not pa.types.is_null(arrow):
         as_text = _cast(pa.string())
         return lambda texts: inet_bytes(as_text(texts))
+    if base_name(column.type) == "uuid" and family_of(str(arrow)) == "text":
+        as_text = _cast(pa.string())
+        return lambda texts: any_uuids(as_text(texts))
     target = _binary_type(column.type, arrow)
     return _checked_time(target) if pa.types.is_temporal(target) else _cast(target)
 

@@ -9,7 +9,6 @@ A declared type asks less: that PostgreSQL itself would read the text as this ty
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in, length_modifier, numeric_modifier
+from rapidbyte.pg.uuids import any_uuids, printed_uuids
 from rapidbyte.sources.files.commas import advice, forms_of
 from rapidbyte.sources.files.date_formats import written_as
 from rapidbyte.values import frozen
@@ -228,7 +228,7 @@ def converter(reading: Reading) -> Convert:
         "date32[day]": _date,
         "timestamp[us]": _timestamp(None),
         "timestamp[us, tz=UTC]": _timestamp("UTC"),
-        "fixed_size_binary[16]": _canonical_uuid,
+        "fixed_size_binary[16]": printed_uuids,
     }[reading.arrow]
 
 
@@ -302,7 +302,7 @@ def _declared(declared: ColumnType) -> Convert:
         return _whole_seconds(_timestamp("UTC" if base.endswith("with time zone") else None), declared.typmod)
     if base == "time without time zone":
         return _whole_seconds(_time, declared.typmod)
-    return {"boolean": _declared_boolean, "date": _date, "uuid": _declared_uuid}.get(base, _text)
+    return {"boolean": _declared_boolean, "date": _date, "uuid": any_uuids}.get(base, _text)
 
 
 def _require(is_right: Any) -> None:
@@ -444,59 +444,6 @@ def _whole_seconds(convert: Convert, digits: int) -> Convert:
         return values
 
     return checked
-
-
-def _canonical_uuid(texts: pa.Array) -> pa.Array:
-    """UUIDs in the form that PostgreSQL prints: lower case, with hyphens at their places."""
-    import pyarrow as pa
-    from pyarrow import compute as pc
-
-    present = pc.drop_null(texts)
-    _require(pc.equal(pc.binary_length(present), 36))
-    data = _joined(present)
-    if data != data.lower() or any(data[place::36] != b"-" * len(present) for place in (8, 13, 18, 23)):
-        raise pa.ArrowInvalid("not a UUID as PostgreSQL prints it")
-    return _packed(texts, data.replace(b"-", b""))
-
-
-def _declared_uuid(texts: pa.Array) -> pa.Array:
-    """UUIDs in every form that PostgreSQL reads."""
-    import pyarrow as pa
-    from pyarrow import compute as pc
-
-    pattern = r"([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
-    if not _all_match(texts, rf"{pattern}|\{{{pattern}\}}"):
-        raise pa.ArrowInvalid("not a UUID")
-    return _packed(texts, _joined(pc.drop_null(pc.replace_substring(pc.utf8_trim(texts, "{}"), "-", ""))))
-
-
-def _joined(texts: pa.Array) -> bytes:
-    """All texts, of which none is NULL, one after another."""
-    if not len(texts):
-        return b""
-    _, places, data = texts.buffers()
-    offsets = memoryview(places).cast("i")
-    first, last = offsets[texts.offset], offsets[texts.offset + len(texts)]
-    return bytes(memoryview(data)[first:last])
-
-
-def _packed(texts: pa.Array, digits: bytes) -> pa.Array:
-    """16 bytes for each text that is not NULL, from the digits of all of them."""
-    import pyarrow as pa
-    from pyarrow import compute as pc
-
-    try:
-        data = binascii.unhexlify(digits)
-    except binascii.Error as error:
-        raise pa.ArrowInvalid(str(error)) from error
-    count = len(texts) - texts.null_count
-    if len(data) != 16 * count:
-        raise pa.ArrowInvalid("not UUIDs")
-    packed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(data)])
-    if not texts.null_count:
-        return packed
-    places = pc.subtract(pc.cumulative_sum(pc.cast(pc.is_valid(texts), pa.int64())), 1)
-    return pc.take(packed, pc.if_else(pc.is_valid(texts), places, None))
 
 
 def _declared_whole(arrow: str) -> Convert:
