@@ -40,6 +40,8 @@ class Lines:
     """UTF-8; the last one ends, too."""
     first: int
     """Number of the first line, from 1 at the beginning of what is read."""
+    count: int
+    """How many they are."""
 
 
 class JsonRecords:
@@ -76,7 +78,7 @@ class JsonRecords:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         fast = Fast.of(self._plan)
         for lines in self.blocks():
-            batch = fast.read(lines.data) if fast is not None else None
+            batch = fast.read(lines.data, lines.count) if fast is not None else None
             if batch is None and self._aside is not None:
                 yield self._sifted(lines, self._aside)
                 continue
@@ -92,10 +94,11 @@ class JsonRecords:
             while piece := source.read(self._block_bytes):
                 cut = piece.rfind(b"\n") + 1
                 if cut:
-                    data, rest = rest + piece[:cut], piece[cut:]
+                    data, rest = b"".join((rest, memoryview(piece)[:cut])), piece[cut:]
+                    count = data.count(b"\n")
                     self.blocked_s = source.blocked_s
-                    yield Lines(data=data, first=first)
-                    first += data.count(b"\n")
+                    yield Lines(data=data, first=first, count=count)
+                    first += count
                     continue
                 rest += piece
                 if len(rest) > self._max_row_bytes:
@@ -106,7 +109,7 @@ class JsonRecords:
                         hint="is it NDJSON, one object a line? longer lines need a larger resources.max_memory",
                     )
             if rest.strip():
-                yield Lines(data=rest + b"\n", first=first)
+                yield Lines(data=rest + b"\n", first=first, count=1)
 
     def all_lines(self) -> Iterator[int]:
         """The line, from 1, on which each row stands, in order. Reads the file again, as far as it is asked."""
@@ -186,7 +189,7 @@ class JsonRecords:
 
     def _texts_of(self, raw: bytes, number: int) -> list[str | None]:
         """The values of one line, as texts; its number is 0 where it is looked up later. Raises DataError."""
-        (found,) = self.rows(Lines(data=raw, first=number))
+        (found,) = self.rows(Lines(data=raw, first=number, count=1))
         _, row = found
         if self._plan.is_closed and not self._plan.known.issuperset(row):
             raise self._unknown(number, row)

@@ -91,19 +91,20 @@ def _unquoted_ends(file: DataFile, size: int, quote: bytes) -> Iterator[int]:
     with open_file(file) as source:
         while piece := source.read(WINDOW_BYTES):
             done = 0
+            counted = quote in piece  # looking for the first is ten times faster than counting all
             while place + len(piece) > due:
                 feed = piece.find(b"\n", max(done, due - place - 1))
                 if feed < 0:
                     due = place + len(piece)
                     break
-                quotes += piece.count(quote, done, feed)
+                quotes += piece.count(quote, done, feed) if counted else 0
                 done = feed + 1
                 if quotes % 2 == 0 and place + done < file.size:
                     yield place + done
                     due = place + done + size
                 else:
                     due = place + done
-            quotes += piece.count(quote, done)
+            quotes += piece.count(quote, done) if counted else 0
             place += len(piece)
     if quotes % 2:
         yield -1

@@ -111,18 +111,32 @@ class TextBytes(io.RawIOBase):
         and leaves it out, within quotes too.
         """
         target = memoryview(buffer)
+        found = self._piece(len(target))
+        target[: len(found)] = found
+        return len(found)
+
+    def read(self, size: int = -1) -> bytes:
+        """As `readinto`, without copying what was read: what Arrow calls. All of the rest where no size is given."""
+        if size < 0:
+            return super().read(size) or b""
+        found = self._piece(size)
+        whole = found.obj
+        return whole if isinstance(whole, bytes) and len(whole) == len(found) else bytes(found)
+
+    def _piece(self, size: int) -> memoryview:
+        """At most so many bytes of what there is at once; none at the end."""
         with self._turn:
             if self._readings_left is not None:
                 self._wait_for_turn()
             while bytes(self._ready[:2]) in (b"", b"\r") and not self._ended and not self.closed:
-                self._ready = memoryview(bytes(self._ready) + self._next(len(target)))
-            count = min(len(target), len(self._ready))
+                following = self._next(size)
+                self._ready = memoryview(bytes(self._ready) + following if self._ready else following)
+            count = min(size, len(self._ready))
             is_last = self._ended and count == len(self._ready)
             if count > 1 and self._ready[count - 1] == _CR and not is_last:
                 count -= 1
-            target[:count] = self._ready[:count]
-            self._ready = self._ready[count:]
-            return count
+            found, self._ready = self._ready[:count], self._ready[count:]
+            return found
 
     def _wait_for_turn(self) -> None:
         """Waits until a reading is allowed. Goes on without after a while: a block of empty lines makes no batch."""
