@@ -34,6 +34,7 @@ from rapidbyte.sources.local.tables import (
     require_wanted,
 )
 from rapidbyte.spec import StreamSpec
+from rapidbyte.transforms.engine import AHEAD
 from rapidbyte.transforms.flow import Batch
 from rapidbyte.transforms.misfits import sifted
 from rapidbyte.values import frozen
@@ -210,6 +211,7 @@ def _connected(path: str | None, base_dir: str, memory_bytes: int) -> Any:
         else:
             opened = duckdb.connect(path, read_only=True, config=config)
         opened.execute("SET TimeZone = 'UTC'")
+        opened.execute(f"SET streaming_buffer_size = '{AHEAD}'")
     except duckdb.Error as error:
         message = str(error).partition("\n")[0]
         busy = "lock" in message
