@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rapidbyte.report.escape import shown
-from rapidbyte.report.summary import NUMERIC_HEADINGS, count, counted, seconds
+from rapidbyte.report.summary import NUMERIC_HEADINGS, count, counted, narrowed, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,7 +80,7 @@ def summary_text(summary: Summary) -> str:
     width = None if sys.stdout.isatty() else FILE_WIDTH
     terminal = Terminal(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
     with terminal.capture() as captured:
-        for view in (summary.streams, *summary.samples):
+        for view in (narrowed(summary.streams, terminal.width), *summary.samples):
             terminal.print(Text(view.title), soft_wrap=True)
             if view.rows:
                 terminal.print(_table(view))

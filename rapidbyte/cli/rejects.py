@@ -84,7 +84,7 @@ def _answered(
         told = replay_text(done) if as_text else document_text(replay_document(done, spec.pipeline))
         return told, 0 if all(each.outcome == "loaded" for each in done) else DataError.exit_code
     if action is RejectsAction.drop:
-        _require_reason(ledger, named)
+        _require_there(ledger, named, {stream.name for stream in spec.streams})
         dropped = ledger.drop(named)
         told = drop_text(dropped) if as_text else document_text(drop_document(dropped, spec.pipeline))
         return told, 0 if all(each.outcome == "dropped" for each in dropped) else DataError.exit_code
@@ -116,15 +116,19 @@ def _require_known(ids: Sequence[int], known: Set[int]) -> None:
         )
 
 
-def _require_reason(ledger: PipelineLedger, named: Named) -> None:
-    """Raises ConfigError for a code that no row has: it may be misspelt."""
+def _require_there(ledger: PipelineLedger, named: Named, streams: Set[str]) -> None:
+    """Raises ConfigError for a code, or a stream that is none of the pipeline's, that no row has: a misspelt one."""
     from rapidbyte.destinations.postgres.replay import PARSE
 
-    if named.reason in (None, PARSE) or ledger.rejects(named, limit=1):
+    is_known = named.reason in (None, PARSE) and (named.stream is None or named.stream in streams)
+    if is_known or ledger.rejects(named, limit=1):
         return
-    there = sorted({each.code for each in ledger.rejects()})
+    found = ledger.rejects()
+    of_stream = "" if named.stream is None else f" of stream {named.stream}"
+    with_code = "" if named.reason is None else f" with the code {named.reason}"
+    there = sorted({each.stream if named.reason in (None, PARSE) else each.code for each in found})
     raise ConfigError(
-        f"no row of this pipeline was set aside with the code {named.reason}",
+        f"no row{of_stream or ' of this pipeline'} was set aside{with_code}",
         code="reject_unknown",
         hint=f"there are: {', '.join(there)}" if there else "no row of it is set aside",
         afterwards="nothing was changed",

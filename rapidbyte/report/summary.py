@@ -11,6 +11,10 @@ UNKNOWN = "-"
 STREAM_HEADINGS = ("stream", "target", "rows", "bytes", "time", "rows/s", "publish", "wire", "status")
 NUMERIC_HEADINGS = frozenset({"rows", "bytes", "time", "rows/s"})
 
+_LEAST_MISSED = ("wire", "rows/s", "publish", "bytes")
+"""Columns that a narrow terminal is spared, the first one first."""
+_BETWEEN_CELLS = 3
+"""Blanks and a line between two cells."""
 _ROWS_PER_SAMPLE = 10
 _CELL_WIDTH = 40
 
@@ -47,6 +51,25 @@ def summarize(result: RunResult, *, verbose: bool = False) -> Summary:
         ),
         lines=tuple(_lines(result, verbose=verbose)),
     )
+
+
+def narrowed(view: TableView, width: int) -> TableView:
+    """The table without what is least missed, as far as its lines would not fit into so many columns. Pure.
+
+    The JSON document has it all; a table whose cells are folded is hard to read.
+    """
+    for heading in _LEAST_MISSED:
+        needed = sum(max(map(len, cells)) for cells in zip(view.headings, *view.rows, strict=True))
+        if needed + _BETWEEN_CELLS * len(view.headings) <= width:
+            break
+        if heading in view.headings:
+            view = _without(view, view.headings.index(heading))
+    return view
+
+
+def _without(view: TableView, place: int) -> TableView:
+    rows = tuple((*row[:place], *row[place + 1 :]) for row in view.rows)
+    return TableView(title=view.title, headings=(*view.headings[:place], *view.headings[place + 1 :]), rows=rows)
 
 
 def _title(result: RunResult) -> str:

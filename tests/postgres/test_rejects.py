@@ -389,6 +389,8 @@ def test_rows_that_are_named_are_dropped_and_no_others(destination_db: str, tmp_
     assert shop.did("rejects", "drop", "pipeline.yaml").stderr.startswith("error: rejects drop deletes what is named")
     missed = shop.did("rejects", "drop", "pipeline.yaml", "--reason", "prase")
     assert (missed.exit_code, "there are: row_malformed, value_does_not_fit" in missed.stderr) == (2, True)
+    nobody = shop.did("rejects", "drop", "pipeline.yaml", "--stream", "order")
+    assert (nobody.exit_code, "there are: orders" in nobody.stderr) == (2, True)
     gone = shop.did("rejects", "drop", "pipeline.yaml", "--reason", "parse")
     assert (gone.exit_code, [(row["outcome"], row["line"]) for row in gone.document["rows"]]) == (
         0,
@@ -429,6 +431,7 @@ def test_a_replace_of_bad_rows_alone_does_not_empty_its_target(destination_db: s
     run_sql(destination_db, "INSERT INTO raw.orders VALUES (7)")
     message, _ = refused(spec, 5, "all_rows_rejected")
     assert message.startswith("2 bad rows are set aside, and stream orders has no others")
+    assert f"the first: {file}, line 2, column id: " in message
     assert rows_of(destination_db, "SELECT id FROM raw.orders") == [(7,)]
     allowed = {"types": (("id", "int"),), "allow_lossy": (), "min_rows": 0}
     assert totals(loaded(orders(file, destination_db, DLQ, write_mode="replace", stream=allowed))) == (2, 0, 2)

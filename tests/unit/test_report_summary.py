@@ -9,7 +9,7 @@ import pytest
 
 from rapidbyte.engine.run import execute
 from rapidbyte.ports import Block, Runtime
-from rapidbyte.report.summary import STREAM_HEADINGS, byte_size, count, seconds, summarize
+from rapidbyte.report.summary import STREAM_HEADINGS, TableView, byte_size, count, narrowed, seconds, summarize
 from rapidbyte.result import RunResult
 from rapidbyte.spec import RunOptions
 from tests import fakes
@@ -38,6 +38,38 @@ def test_each_stream_has_its_row_in_pipeline_order() -> None:
     assert found.streams.rows == (
         ("orders", "raw.orders", "1,500", "2.0 KB", "2.00 s", "750", "swap", "binary-relay", "succeeded"),
         ("items", "raw.items", "1", "3 B", "2.00 s", "0", "swap", "binary-relay", "succeeded"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "gone"),
+    [
+        (1000, ()),
+        (108, ()),
+        (107, ("wire",)),
+        (90, ("wire", "rows/s")),
+        (20, ("wire", "rows/s", "publish", "bytes")),
+    ],
+)
+def test_a_narrow_terminal_is_spared_what_is_least_missed(width: int, gone: tuple[str, ...]) -> None:
+    """Stream, target, rows, time and status stay whatever the width."""
+    row = (
+        "orders_of_a_year",
+        "raw.orders",
+        "1,500,000",
+        "2.0 KB",
+        "2.00 s",
+        "750",
+        "swap",
+        "binary-relay",
+        "succeeded",
+    )
+    whole = TableView(title="t", headings=STREAM_HEADINGS, rows=(row,))
+    found = narrowed(whole, width)
+    assert found.headings == tuple(heading for heading in STREAM_HEADINGS if heading not in gone)
+    assert (
+        dict(zip(found.headings, found.rows[0], strict=True)).items()
+        <= dict(zip(STREAM_HEADINGS, row, strict=True)).items()
     )
 
 

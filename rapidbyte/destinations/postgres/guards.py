@@ -14,7 +14,7 @@ from rapidbyte.errors import CheckError, DataError, DestinationError
 from rapidbyte.model import QualifiedName
 from rapidbyte.pg.checksum import checksum_query
 from rapidbyte.pg.session import PgConnection
-from rapidbyte.rejects import too_many
+from rapidbyte.rejects import first_of, too_many
 
 
 def require_prepared(connection: PgConnection, contract: WriteContract) -> None:
@@ -116,8 +116,10 @@ def require_any_row(
     if not empties or row_count or not rejected or contract.replace.min_rows is not None:
         return
     rows = "1 bad row is" if rejected == 1 else f"{rejected} bad rows are"
+    first = first_of(receipt.first_reject for receipt in receipts.receipts)
     raise DataError(
-        f"{rows} set aside, and stream {contract.stream} has no others: to replace {contract.target} would empty it",
+        f"{rows} set aside, and stream {contract.stream} has no others: to replace {contract.target} would empty it"
+        + ("" if first is None else f"; the first: {first}"),
         code="all_rows_rejected",
         hint="mend the rows; where an empty table is what you want, set `min_rows: 0` for the stream",
         table=str(contract.target),
