@@ -40,4 +40,11 @@ expect "loaded, refused, left" "3 0 2" "$(json replay.json loaded) $(json replay
 expect_exit 5 rapidbyte rejects replay pipeline.yaml > again.json
 expect "none twice" "0 7 3" "$(json again.json loaded) $(dest_sql "SELECT count(*) - 1 FROM raw.orders") $(dest_sql \
     "SELECT count(*) FROM _rapidbyte.rejects WHERE replayed_at IS NOT NULL")"
+
+expect_exit 2 rapidbyte rejects drop pipeline.yaml > unnamed.json
+rapidbyte rejects drop pipeline.yaml --reason parse > drop.json
+expect "dropped by reason" "1" "$(json drop.json dropped)"
+rapidbyte rejects drop pipeline.yaml --stream orders > rest.json
+expect "nothing left to replay" "0" "$(dest_sql "SELECT count(*) FROM _rapidbyte.rejects")"
+rapidbyte rejects replay pipeline.yaml > nothing.json
 expect_clean
