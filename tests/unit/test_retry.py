@@ -61,6 +61,13 @@ def test_pauses_grow_are_bounded_and_end(failures: int, dice: float, retries: in
     assert pause_before_retry(failure("connection"), policy, failures=failures, failing_s=60, dice=dice) is None
 
 
+@pytest.mark.parametrize("retry", ["transaction", "connection"])
+def test_what_may_have_been_committed_is_not_tried_again(retry: RetryKind) -> None:
+    """A COMMIT whose answer is lost is looked up; a second try could load the rows twice."""
+    error = DestinationError("no", code="x", retry=retry, commit_state="after_commit_unknown")
+    assert pause_before_retry(error, RetryPolicy(), failures=1, failing_s=0) is None
+
+
 def job(script: Script, policy: RetryPolicy, tries: list[int]) -> PartitionJob:
     def count(stop: Stop) -> None:
         tries.append(1)
