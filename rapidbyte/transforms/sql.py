@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 BATCH_BYTES = 1 << 20
 """About the size of a batch that DuckDB hands back, by the width of the first rows that it was given."""
 
-FEWEST_ROWS, MOST_ROWS = 256, 32768
+FEWEST_ROWS, MOST_ROWS = 4, 32768
 """Of such a batch."""
 
-WIDE_ROW_BYTES = 16 << 10
-"""Rows that are wider on average pass batch by batch: rows of 2 MB with four workers took 919 MB otherwise, now 169."""
+WIDE_ROW_BYTES, WIDEST_ROW_BYTES, GROWN = 16 << 10, 256 << 10, 8
+"""Rows that have grown by so much, and are wider on average than the first of these, pass batch by batch, and so do all
+that are wider than the second: rows of 2 MB with four workers took 919 MB otherwise, now 169."""
 
 ROW_BY_ROW = frozenset({"PROJECTION", "FILTER"})
 """Operators that make of each row what they would make of it alone."""
@@ -214,8 +215,11 @@ def _rows_of(table: Reference, stop: Stop) -> Iterator[pa.RecordBatch]:
 
 def _narrow(batches: Iterator[Batch], ahead: list[Batch]) -> Iterator[Batch]:
     """The batches before the first one of wide rows, which is put `ahead`."""
+    limit = 0
     for batch in batches:
-        if batch.rows.nbytes > WIDE_ROW_BYTES * batch.rows.num_rows:
+        width = batch.rows.nbytes // max(1, batch.rows.num_rows)
+        limit = limit or min(WIDEST_ROW_BYTES, max(WIDE_ROW_BYTES, GROWN * width))
+        if width > limit:
             ahead.append(batch)
             return
         yield batch

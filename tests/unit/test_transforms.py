@@ -482,17 +482,18 @@ def test_large_bytes_are_decoded_exactly() -> None:
         decoded(f'"\\x{large.hex()}zz"\n'.encode(), columns)
 
 
+@pytest.mark.parametrize("width", [40_000, 400_000])
 @pytest.mark.parametrize("wide_from", [0, 3, 5, 11])
-def test_rows_that_grow_wide_come_out_in_order(wide_from: int) -> None:
+def test_rows_that_grow_wide_come_out_in_order(wide_from: int, width: int) -> None:
     """A query about each row alone: no row is lost, or comes twice, where batches begin to pass one by one."""
-    table = pa.table({"i": list(range(12)), "v": ["x" * (40_000 if i >= wide_from else 3) for i in range(12)]})
+    table = pa.table({"i": list(range(12)), "v": ["x" * (width if i >= wide_from else 3) for i in range(12)]})
     found = run(table, sql("SELECT i * 2 AS j, length(v) AS n FROM input WHERE i <> 4"))
-    assert found == [{"j": 2 * i, "n": 40_000 if i >= wide_from else 3} for i in range(12) if i != 4]
+    assert found == [{"j": 2 * i, "n": width if i >= wide_from else 3} for i in range(12) if i != 4]
 
 
 def test_a_wide_row_that_a_query_fails_on_ends_the_load() -> None:
     """As a narrow one does."""
-    table = pa.table({"v": ["x" * 40_000, "y" * 40_000]})
+    table = pa.table({"v": ["x" * 400_000, "y" * 400_000]})
     with pytest.raises(DataError) as caught:
         run(table, sql("SELECT CAST(v AS INTEGER) AS n FROM input"))
     assert caught.value.code == "transform_failed"
