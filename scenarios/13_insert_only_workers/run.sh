@@ -26,6 +26,6 @@ if [ -n "${SERVER_LOG:-}" ]; then
     expect "the workers used their login" "" "$(grep '^rapidbyte worker' log.txt | grep -v "|$worker|" || true)"
     expect "and nobody else did" "" "$(grep "|$worker|" log.txt | grep -v '^rapidbyte worker' || true)"
     expect "first words of what they ran" "BEGIN COMMIT COPY INSERT SELECT SET" \
-        "$(grep "|$worker|" log.txt | cut -d'|' -f3 | awk '{print $1}' | sed 's/;$//' | sort -u | grep -v ROLLBACK | paste -sd' ')"
+        "$(grep "|$worker|" log.txt | cut -d'|' -f3 | sed 's/; /\n/g' | awk '{print $1}' | sed 's/;$//' | sort -u | grep -v ROLLBACK | paste -sd' ')"
 fi
 expect_clean
