@@ -24,6 +24,7 @@ from rapidbyte.bench.targets import judge
 from rapidbyte.errors import CheckError, ConfigError
 from rapidbyte.metrics import available_cores
 from rapidbyte.pg.session import PgConnection, connect, translated
+from rapidbyte.spec import Connection
 from rapidbyte.values import frozen
 
 NO_ROWS = "0:0:0"
@@ -68,7 +69,7 @@ def run_bench(options: BenchOptions, tell: Callable[[str], None]) -> BenchReport
     ):
         reading.autocommit = writing.autocommit = True
         require_two_databases(reading, writing)
-        require_connections(writing, options.workers, ends_share_it=ends.source.host == ends.destination.host)
+        require_connections(writing, options.workers, ends_share_it=_place(ends.source) == _place(ends.destination))
         tables.claim(writing)
         tell(f"making {counted(rows, 'row')} of {profile.name}")
         with translated("source", f"making the {profile.name} table"):
@@ -130,6 +131,11 @@ def _obstacle(path: Path, *, is_folder: bool) -> str | None:
     if not above.is_dir():
         return f"there is no folder {above}"
     return None if os.access(above, os.W_OK | os.X_OK) else f"no permission in {above}"
+
+
+def _place(end: Connection) -> tuple[object, ...]:
+    """By which a server is told from another one, as far as connection settings tell."""
+    return end.host, end.port, end.service
 
 
 def require_two_databases(reading: PgConnection, writing: PgConnection) -> None:

@@ -91,8 +91,10 @@ def bench(
         source_dsn=source_dsn,
     )
     report = run_bench(options, console.tell)
-    console.require_print(to_text(report) if wants_text(console, output) else document_text(to_document(report)))
-    save_report(report, options)
+    try:
+        console.require_print(to_text(report) if wants_text(console, output) else document_text(to_document(report)))
+    finally:
+        save_report(report, options)
     failed = missed(report.targets)
     for each in failed:
         console.tell(f"missed: {each.target}: {each.found:.2f}, wanted {each.limit:g}", level="error")

@@ -61,7 +61,11 @@ def rejects(
             known = {each.reject_id for each in ledger.rejects(named, limit=len(named.ids))}
             _require_known(named.ids, known)
         told, code = _answered(ledger, action, named, spec, number, as_text=text)
-    context.obj.require_print(told)
+    done = {
+        RejectsAction.drop: "the rows are dropped; `rapidbyte rejects list` shows what is left",
+        RejectsAction.replay: "what was loaded stays; `rapidbyte rejects list` shows what is left",
+    }
+    context.obj.require_print(told, afterwards=done.get(action, "nothing was changed"))
     return code
 
 

@@ -185,3 +185,22 @@ def test_foreign_keys_of_streams_that_are_published_together(
     assert ids(destination_db, "raw.customers") == ([1, 3] if mode == "append" else [1])
     found = [(number, state) for number, state, *_ in set_aside(destination_db)]
     assert found == ([(2, "23503"), (2, "23514")] if mode == "append" else [(2, "23503"), (2, "23514"), (3, "23503")])
+
+
+def test_bad_rows_alone_do_not_empty_a_table_that_is_published_together(
+    source_db: str, destination_db: str, connect: Connect
+) -> None:
+    """Although its old rows are deleted before those of its parents, in the same transaction (E9)."""
+    connect(source_db).execute(
+        "CREATE TABLE orders (id int PRIMARY KEY, customer int); CREATE TABLE customers (id int PRIMARY KEY, age int);"
+        "INSERT INTO customers VALUES (1, 30); INSERT INTO orders VALUES (1, 77), (2, 78)"
+    )
+    connect(destination_db).execute(
+        "CREATE SCHEMA raw; CREATE TABLE raw.customers (id int PRIMARY KEY, age int);"
+        "CREATE TABLE raw.orders (id int PRIMARY KEY, customer int REFERENCES raw.customers);"
+        "INSERT INTO raw.customers VALUES (3, 40); INSERT INTO raw.orders VALUES (70, 3)"
+    )
+    streams = (StreamSpec(name="orders"), StreamSpec(name="customers"))
+    spec = pipeline(source_db, destination_db, *streams, write_mode="replace", rejects=DLQ, publish_together=True)
+    refused(spec, 5, "all_rows_rejected")
+    assert (ids(destination_db), ids(destination_db, "raw.customers")) == ([70], [3])

@@ -131,6 +131,15 @@ def test_what_will_be_there_when_a_hook_runs_is_not_missed(
     assert connect(destination_db).execute("SELECT i FROM raw.made").fetchall() == [(10,)]
 
 
+def test_a_relation_that_a_text_names_is_not_judged(tmp_path: Path, destination_db: str, connect: Connect) -> None:
+    """It may be an index, which the load makes."""
+    connect(destination_db).execute(LOG)
+    checked = shop(tmp_path, destination_db, hooks={"after_load": ["SELECT 'raw.orders_pkey'::regclass"]}).did(
+        "check", "pipeline.yaml"
+    )
+    assert checked.exit_code == 0, checked.stderr
+
+
 def test_hooks_run_once_where_streams_are_published_together(
     tmp_path: Path, destination_db: str, connect: Connect
 ) -> None:

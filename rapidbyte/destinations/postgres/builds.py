@@ -45,6 +45,9 @@ from rapidbyte.values import frozen
 LOOK_SECONDS = 1.0
 """How long the look at a target waits for whoever has locked it; the publish has more patience."""
 
+LEAST_BYTES = 64 << 20
+"""PostgreSQL's own default of maintenance_work_mem."""
+
 _MARKS: LiteralString = """
 SELECT c.relname, pg_catalog.obj_description(c.oid, 'pg_class')
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
@@ -102,6 +105,8 @@ class _Work:
     workers: int
     helpers: int
     """Processes that the server gives to one index."""
+    memory_bytes: int
+    """For each session: maintenance_work_mem is what one build at a time may have, here they share it."""
 
 
 def build_ahead(
@@ -112,7 +117,11 @@ def build_ahead(
     `session` looks, sessions of their own build. It returns when they have ended, or been stopped. Raises nothing of
     what the publish is about to meet, too.
     """
-    large = [each for each in publications if each.receipts.rows >= WORTH_A_SESSION_ROWS]
+    large = [
+        each
+        for each in publications
+        if each.receipts.rows >= max(WORTH_A_SESSION_ROWS, each.contract.replace.min_rows or 0)
+    ]
     stages = [each for each in large if each.contract.stage is not None and each.contract.publish in BECOMES_TARGET]
     if not stages or workers < 2:
         return
@@ -148,11 +157,13 @@ def _look(session: LeaderSession, publications: Sequence[Publication], workers: 
         found = connection.execute(_HELPERS).fetchone() or (0, 0)
     helpers = helpers_of_one(setting=found[0], memory_bytes=found[1])
     gain = gain_by_sessions(missing, workers=workers, allowed=helpers)
+    sessions = sessions_for(len(missing), workers=workers, connections_left=left or 0) if gain else 0
     return _Work(
         indexes=costliest_first(missing, sizes),
-        sessions=sessions_for(len(missing), workers=workers, connections_left=left or 0) if gain else 0,
+        sessions=sessions,
         workers=workers,
         helpers=helpers,
+        memory_bytes=min(found[1], max(LEAST_BYTES, found[1] // max(1, sessions))),
     )
 
 
@@ -211,6 +222,8 @@ class _Crew:
         with session.changing(f"building an index of {index.stage}") as connection:
             leases.require_fence(connection, pipeline=self._held.pipeline, fence=self._held.fence)
             connection.execute(sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(sql.Literal(helpers)))
+            memory = f"{max(1024, self._work.memory_bytes // 1024)}kB"
+            connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(memory)))
             # binary=True takes the extended protocol, in which a text is one statement: a source's came from elsewhere.
             connection.execute(
                 ddl.create_index(index.stage, index.name, unique=index.unique, tail=index.tail), binary=True

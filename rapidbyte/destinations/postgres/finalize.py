@@ -101,7 +101,8 @@ def publish(
     rejected = settled.rejected + refused
     row_count = settled.rows - refused
     require_few_rejects(contract, receipts, rejected)
-    require_any_row(contract, facts, receipts, row_count, rejected)
+    had_rows = facts.exists and (not facts.empty or (together is not None and contract.target in together.had_rows))
+    require_any_row(contract, receipts, row_count, rejected, had_rows=had_rows)
     applied = _apply(connection, contract, facts, stage, row_count, patience_s, together)
     failpoint("pub.inserted")
     if together is None:

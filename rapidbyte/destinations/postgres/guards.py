@@ -105,14 +105,15 @@ def require_min_rows(contract: WriteContract, row_count: int) -> None:
 
 
 def require_any_row(
-    contract: WriteContract, facts: TargetFacts, receipts: LoadReceipts, row_count: int, at_publish: int
+    contract: WriteContract, receipts: LoadReceipts, row_count: int, at_publish: int, *, had_rows: bool
 ) -> None:
     """Refuses a replace that would empty its target because all that is left of the stream is bad (E9).
 
-    With a `min_rows`, be it 0, the pipeline has said how few rows are enough.
+    `had_rows` is of before this publish, and before what others in its transaction deleted. With a `min_rows`, be it
+    0, the pipeline has said how few rows are enough.
     """
     rejected = receipts.rejected + at_publish
-    empties = contract.write_mode == "replace" and facts.exists and not facts.empty
+    empties = contract.write_mode == "replace" and had_rows
     if not empties or row_count or not rejected or contract.replace.min_rows is not None:
         return
     rows = "1 bad row is" if rejected == 1 else f"{rejected} bad rows are"

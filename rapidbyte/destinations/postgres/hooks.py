@@ -56,7 +56,7 @@ def check_hooks(connection: PgConnection, hooks: Hooks, *, schema: str, targets:
             raise _not_a_statement(name, text, error) from error
         except psycopg.errors.UndefinedTable as error:
             later = targets if name.startswith("after_load") else ()
-            if not makes and _is_missing(error, later):
+            if not makes and not _names_a_literal(text, error) and is_missing(error.diag.message_primary or "", later):
                 raise _table_missing(name, text, error) from error
         except psycopg.Error as error:
             if is_connection_loss(error):
@@ -98,15 +98,28 @@ def _line(text: str, error: psycopg.Error) -> str:
     return f", line {text[: int(place) - 1].count(chr(10)) + 1}"
 
 
-def _is_missing(error: psycopg.Error, targets: Collection[QualifiedName]) -> bool:
-    """Whether a relation that is not there now will not be there either when the hook is run. Pure."""
-    found = _RELATION.search(error.diag.message_primary or "")
+def is_missing(message: str, targets: Collection[QualifiedName]) -> bool:
+    """Whether the relation that the server misses will not be there either when the hook is run. Pure.
+
+    False where the message does not tell which it is.
+    """
+    found = _RELATION.search(message)
     if found is None:
         return False
-    head, dot, tail = next(group for group in found.groups() if group is not None).rpartition(".")
+    # French has spaces within its quotes.
+    said = next(group for group in found.groups() if group is not None).strip()
+    head, dot, tail = said.rpartition(".")
     if head == ledger.SCHEMA:
         return False
-    return not any(target.name == tail and (target.schema == head if dot else True) for target in targets)
+    return not any(
+        target.name == said or (target.name == tail and (target.schema == head if dot else True)) for target in targets
+    )
+
+
+def _names_a_literal(text: str, error: psycopg.Error) -> bool:
+    """Whether the name is a text, as in `'orders_pkey'::regclass`: it may be an index, which the load makes. Pure."""
+    place = error.diag.statement_position
+    return place is not None and text[int(place) - 1 :].startswith(("'", "E'", "e'", "U&'", "u&'", "$"))
 
 
 def run_before(connection: PgConnection, hooks: Hooks, schema: str) -> None:

@@ -268,7 +268,8 @@ class PostgresLeader:
         is lost is looked up.
         """
         held = self._running()
-        build_ahead(self._session, self._connection, held, publications, self._workers)
+        if not self._spec.destination.hooks.before_load:  # these may fail, or change what is to be built
+            build_ahead(self._session, self._connection, held, publications, self._workers)
         failpoint("pub.built")
         with analysed_alongside(self._connection, held.pipeline, publications, self._session.stop) as statistics:
             reports = Publishing(

@@ -99,7 +99,8 @@ class Publishing:
         for contract in (self.publications[place].contract for place in order):
             if contract.target not in together.acting:
                 locks.limit_waits(connection, self.publish_timeout_seconds)
-                delete_early(connection, contract, deadline)
+                if delete_early(connection, contract, deadline):
+                    together.had_rows.add(contract.target)
 
     def _publish(
         self, connection: PgConnection, publication: Publication, together: Together | None = None

@@ -40,6 +40,8 @@ class Together:
     """Targets of which such deletes take all rows whose key the stage does not have."""
     waiting: set[QualifiedName] = field(default_factory=set[QualifiedName])
     """Targets that do not have their new rows yet."""
+    had_rows: set[QualifiedName] = field(default_factory=set[QualifiedName])
+    """Targets that had rows before anything was deleted."""
 
     def awaits(self, target: QualifiedName) -> bool:
         """Which rows this target will have is not to be seen yet."""
@@ -133,18 +135,19 @@ def _key_hint(target: QualifiedName, error: psycopg.Error) -> str:
     )
 
 
-def delete_early(connection: PgConnection, contract: WriteContract, deadline: float) -> None:
-    """Deletes what a replace in place takes from its target, where that is allowed already; else nothing.
+def delete_early(connection: PgConnection, contract: WriteContract, deadline: float) -> bool:
+    """Deletes what a replace in place takes from its target, where that is allowed already; else nothing. Whether
+    the target had rows.
 
     Before the parents of its rows are touched: children first. May be repeated, and `write_rows` does so.
     """
     stage = contract.stage
     facts = look_up(connection, contract.target)
     if contract.publish != "in_place" or stage is None or facts.oid != contract.replace.target_oid:
-        return
+        return not facts.empty
     move = row_move(contract, facts, stage)
     if move.key and not facts.has_unique_key(move.key):
-        return
+        return not facts.empty
     if not locks.lock_table(connection, facts, "SHARE ROW EXCLUSIVE", deadline):
         raise locks.refused(facts)
     connection.execute("SET LOCAL search_path TO DEFAULT")
@@ -152,6 +155,7 @@ def delete_early(connection: PgConnection, contract: WriteContract, deadline: fl
         connection.execute(ddl.analyze(move.stage))
     _may_delete(connection, move)
     connection.execute("SET LOCAL search_path = pg_catalog")
+    return not facts.empty
 
 
 def _may_delete(connection: PgConnection, move: RowMove) -> bool:
