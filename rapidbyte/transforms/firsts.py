@@ -109,7 +109,8 @@ class Firsts:
         equal = " AND ".join(f"f.{name} = a.{name}" for name in own)
         rows = self._database.connection.execute(
             f"SELECT place FROM aside SEMI JOIN keys USING ({', '.join(own)}) UNION"  # noqa: S608 - names of ours
-            f" SELECT a.place FROM aside AS a JOIN fresh AS f ON {equal} AND f.place < a.place"
+            f" SELECT a.place FROM aside AS a JOIN (SELECT {', '.join(own)}, min(place) AS place FROM fresh"
+            f" GROUP BY {', '.join(own)}) AS f ON {equal} AND f.place < a.place"
         ).fetchall()
         return [int(place) for (place,) in rows]
 

@@ -124,6 +124,8 @@ class ValidateStep:
             return self._flags(database, Batch(rows=rows), stop)
 
         flags, batch = sifted(batch, flags_of, set_aside)
+        if not batch.rows.num_rows:
+            return batch  # a filter before, or the sifting, left none
         bad: dict[int, list[Check]] = {}
         for check, values in zip(self.checks, flags, strict=True):
             for row in violating(values):

@@ -128,6 +128,15 @@ def test_a_query_about_each_row_sets_those_aside_on_which_it_fails(destination_d
     assert rows_of(destination_db, "SELECT sum(amount) FROM raw.orders") == [(17.5,)]
 
 
+def test_rules_bear_that_no_row_is_left_to_look_at(destination_db: str, tmp_path: Path) -> None:
+    """Because a query before has filtered all of them, or the rule itself fails on each."""
+    rule = ValidateTransform(rules=(Rule(kind="assert_expression", expression="CAST(amount AS int) > 0"),))
+    nothing = SqlTransform(query="SELECT id, amount FROM input WHERE id > 5")
+    assert totals(transformed(tmp_path, destination_db, nothing, rule)) == (7, 0, 0)
+    letters = SqlTransform(query="SELECT id, 'x' || id AS amount FROM input")
+    assert totals(transformed(tmp_path, destination_db, letters, rule)) == (7, 0, 7)
+
+
 def test_a_query_about_all_rows_ends_the_load(destination_db: str, tmp_path: Path) -> None:
     """Which row it fails on is not known."""
     (tmp_path / "orders.csv").write_text(CSV)

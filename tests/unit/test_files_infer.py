@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rapidbyte.pg.types import parse_type_name
 from rapidbyte.sources.files.commas import hint_for
-from rapidbyte.sources.files.infer import Notation, Reading, converter, declare, infer
+from rapidbyte.sources.files.infer import Notation, Reading, all_misfits, converter, declare, infer
 from rapidbyte.sources.files.inference import Inference
 
 UTC = dt.UTC
@@ -254,3 +254,18 @@ def test_a_value_with_a_comma_is_told_with_the_way_out(value: str | None, type_n
     """The hint of a declared number that does not fit."""
     hint = hint_for(value, type_name=type_name, decimal_comma=False)
     assert hint is None if told is None else hint is not None and hint.startswith(told)
+
+
+@given(values=st.lists(st.sampled_from(["1", "-20", "x", "", "1.5", None]), max_size=40))
+def test_every_text_that_does_not_fit_is_found(values: list[str | None]) -> None:
+    """In order, and no other: as if each were looked at by itself."""
+    convert = converter(declare(parse_type_name("bigint")))
+
+    def fits(value: str | None) -> bool:
+        try:
+            convert(texts(value))
+        except pa.ArrowInvalid:
+            return False
+        return True
+
+    assert [place for place, value in enumerate(values) if not fits(value)] == all_misfits(convert, texts(*values))

@@ -135,6 +135,22 @@ def first_misfit(convert: Convert, texts: pa.Array) -> int:
     return low
 
 
+def all_misfits(convert: Convert, texts: pa.Array) -> list[int]:
+    """Which of the texts do not fit, in order; what fails is halved until one is left."""
+    found: list[int] = []
+    waiting = [(0, len(texts))]
+    while waiting:
+        low, high = waiting.pop()
+        if low == high or _converts(convert, texts.slice(low, high - low)):
+            continue
+        if high - low == 1:
+            found.append(low)
+        else:
+            middle = (low + high) // 2
+            waiting += [(middle, high), (low, middle)]
+    return found
+
+
 def text_reading(reason: str) -> Reading:
     """Text, as it is."""
     return _reading("text", "string", reason)

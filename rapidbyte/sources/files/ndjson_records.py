@@ -12,7 +12,7 @@ from rapidbyte.errors import DataError
 from rapidbyte.ports import Stop
 from rapidbyte.rejects import Reject, text_json
 from rapidbyte.sources.files.aside import Aside
-from rapidbyte.sources.files.infer import converter, first_misfit
+from rapidbyte.sources.files.infer import all_misfits, converter, first_misfit
 from rapidbyte.sources.files.ndjson import (
     JsonColumn,
     JsonKind,
@@ -164,6 +164,7 @@ class JsonRecords:
     def _sifted(self, lines: Lines, aside: Aside) -> pa.RecordBatch:
         """These lines, read one by one; those that cannot be are set aside."""
         import pyarrow as pa
+        from pyarrow import compute as pc
 
         raws = [raw for raw in lines.data.split(b"\n") if raw.strip()]
         rows: list[tuple[int, bytes, list[str | None]]] = []
@@ -173,19 +174,28 @@ class JsonRecords:
             except DataError as error:
                 aside.malformed(record, partial(_rejected, self._file, error, raw))
         self._records_before += len(raws)
-        while True:
-            arrays: list[pa.Array] = []
-            for place, (column, convert) in enumerate(zip(self._plan.columns, self._converters, strict=True)):
-                made = pa.array([texts[place] for _, _, texts in rows], pa.string())
-                try:
-                    arrays.append(convert(made))
-                except pa.ArrowInvalid:
-                    record, raw, _ = rows.pop(first_misfit(convert, made))
-                    error = self._misfit(0, column, "")
-                    aside.malformed(record, partial(_rejected, self._file, error, raw))
-                    break
-            else:
-                return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in self._plan.columns])
+        columns = list(zip(self._plan.columns, self._converters, strict=True))
+        arrays: list[pa.Array | None] = []
+        bad: dict[int, JsonColumn] = {}
+        for place, (column, convert) in enumerate(columns):
+            made = pa.array([texts[place] for _, _, texts in rows], pa.string())
+            try:
+                arrays.append(convert(made))
+            except pa.ArrowInvalid:
+                arrays.append(None)
+                for row in all_misfits(convert, made):
+                    bad.setdefault(row, column)  # the first of several columns is the one that is told
+        for row, column in sorted(bad.items()):
+            record, raw, _ = rows[row]
+            aside.malformed(record, partial(_rejected, self._file, self._misfit(0, column, ""), raw))
+        left = [row for row in range(len(rows)) if row not in bad]
+        kept = [
+            convert(pa.array([rows[row][2][place] for row in left], pa.string()))
+            if array is None
+            else (pc.take(array, pa.array(left, pa.int64())) if bad else array)
+            for place, (array, (_, convert)) in enumerate(zip(arrays, columns, strict=True))
+        ]
+        return pa.RecordBatch.from_arrays(kept, names=[column.name for column in self._plan.columns])
 
     def _texts_of(self, raw: bytes, number: int) -> list[str | None]:
         """The values of one line, as texts; its number is 0 where it is looked up later. Raises DataError."""

@@ -22,7 +22,7 @@ from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.commas import hint_for
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
-from rapidbyte.sources.files.infer import Reading, arrow_type, converter, first_misfit
+from rapidbyte.sources.files.infer import Reading, all_misfits, arrow_type, converter, first_misfit
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
@@ -127,7 +127,7 @@ class FileBlocks:
         while (batch := self._timed()) is not None:
             if self._aside is not None and (self._tells_at_once or self._aside.is_full):
                 yield self._rejects()
-            for piece in pieces(batch, self._block_bytes):
+            for piece in (batch,) if self._tells_at_once else pieces(batch, self._block_bytes):
                 if self._stop():
                     raise CancelledError("reading was stopped", code="stopped")
                 origin = partial(_shifted, self._place, self._rows)
@@ -400,6 +400,7 @@ def _records(
 def _sifted_records(task: FileTask, file: DataFile, records: Records, aside: Aside) -> Generator[pa.RecordBatch]:
     """As `_typed_records`; rows with a value that does not fit, or is no text, are set aside."""
     import pyarrow as pa
+    from pyarrow import compute as pc
 
     columns = task.needed
     readings = [column.reading for column in columns if column.reading is not None]
@@ -411,22 +412,26 @@ def _sifted_records(task: FileTask, file: DataFile, records: Records, aside: Asi
         for row, place in undecoded.items():
             aside.misfit(before + row, partial(_undecoded, task, file, names[place], _raw_texts(names, raw, row)))
         rows = [row for row in range(raw.num_rows) if row not in undecoded]
-        while True:
-            arrays: list[pa.Array] = []
-            for name, reading, convert, values in zip(names, readings, converters, texts.columns, strict=True):
-                try:
-                    arrays.append(convert(values))
-                except pa.ArrowInvalid:
-                    bad = first_misfit(convert, values)
-                    values_of = {each: column[bad].as_py() for each, column in zip(names, texts.columns, strict=True)}
-                    aside.misfit(before + rows[bad], partial(_misfitting, file, name, reading, values_of))
-                    del rows[bad]
-                    kept = [place for place in range(texts.num_rows) if place != bad]
-                    texts = texts.take(pa.array(kept, pa.int64()))
-                    break
-            else:
-                break
-        yield pa.RecordBatch.from_arrays(arrays, names=names)
+        arrays: list[pa.Array | None] = []
+        bad: dict[int, tuple[str, Reading]] = {}
+        for name, reading, convert, values in zip(names, readings, converters, texts.columns, strict=True):
+            try:
+                arrays.append(convert(values))
+            except pa.ArrowInvalid:
+                arrays.append(None)
+                for place in all_misfits(convert, values):
+                    bad.setdefault(place, (name, reading))  # the first of several columns is the one that is told
+        for place, (name, reading) in sorted(bad.items()):
+            values_of = {each: column[place].as_py() for each, column in zip(names, texts.columns, strict=True)}
+            aside.misfit(before + rows[place], partial(_misfitting, file, name, reading, values_of))
+        left = pa.array([place for place in range(texts.num_rows) if place not in bad], pa.int64()) if bad else None
+        made = [
+            convert(values if left is None else pc.take(values, left))
+            if array is None
+            else (array if left is None else pc.take(array, left))
+            for array, convert, values in zip(arrays, converters, texts.columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(made, names=names)
 
 
 def _raw_texts(names: list[str], batch: pa.RecordBatch, row: int) -> dict[str, str | None]:
