@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from rapidbyte.cli.options import OutputOption, ResultFormat
 from rapidbyte.errors import CheckError, ConfigError
 
 if TYPE_CHECKING:
+    from rapidbyte.bench.figures import TargetResult
     from rapidbyte.cli.console import Console
 
 
@@ -93,9 +95,13 @@ def bench(
     report = run_bench(options, console.tell)
     try:
         console.require_print(to_text(report) if wants_text(console, output) else document_text(to_document(report)))
-    finally:
+    finally:  # what took minutes to measure is saved whatever becomes of stdout
         save_report(report, options)
-    failed = missed(report.targets)
+    return _judged(missed(report.targets), console)
+
+
+def _judged(failed: Sequence[TargetResult], console: Console) -> int:
+    """Tells every target that is missed; the exit code."""
     for each in failed:
         console.tell(f"missed: {each.target}: {each.found:.2f}, wanted {each.limit:g}", level="error")
     return CheckError.exit_code if failed else 0
