@@ -2,7 +2,7 @@
 #
 #   make demo       load real data into an embedded PostgreSQL and print the result
 #   make test       everything: format, lint, types, import rules, all tests, the scenarios
-#   make check      format, lint, types, import rules, quick unit tests: a minute and a quarter
+#   make check      format, lint, types, import rules, quick unit tests: a minute and a half
 #   make search     the property tests over and over, with examples by chance; ROUNDS=20
 #   make faults     break runs in every way and compare with a model: the slice of every commit
 #   make soak       all of it, for days; MINUTES=60 SEED=7 for a part by chance; writes RELIABILITY.md
