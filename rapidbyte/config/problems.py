@@ -229,9 +229,10 @@ def _where_it_belongs(model: type[Pipeline], path: Path, key: str, known: list[s
         if other is not model and (twin := _model_at(other, path[:-1])) is not None and key in keys_of(twin):
             return f"it belongs to use: {use}"
     inside = dotted(path[:-1])
-    places = [place for place, section in sections(model) if key in keys_of(section) and place]
+    places = [place for place, section in sections(model) if key in keys_of(section)]
     if places:
-        return f"it belongs under `{min(places, key=lambda place: not place.startswith(inside))}`"
+        nearest = min(places, key=lambda place: not place.startswith(inside))
+        return f"it belongs under `{nearest}`" if nearest else "it belongs at the top of the file, beside `source`"
     return f"known keys: {', '.join(known)}" if known else None
 
 
