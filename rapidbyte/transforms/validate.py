@@ -233,7 +233,7 @@ class _Keys:
         self._database = database
         self._step = step
         self._stop = stop
-        self._origins: list[tuple[int, Batch]] = []
+        self._origins: list[tuple[int, Callable[[int], Place]]] = []  # not the batches: an empty slice holds them
         self._begun = False
 
     def add(self, batch: Batch, *, before: int) -> None:
@@ -252,7 +252,7 @@ class _Keys:
             self._database.connection.execute(f"{begin} SELECT * FROM fresh")  # noqa: S608 - words of ours
         self._begun = True
         if batch.origin is not None:
-            self._origins.append((before, Batch(rows=batch.rows.slice(0, 0), origin=batch.origin)))
+            self._origins.append((before, batch.origin))
 
     def told(self) -> Iterator[Violated]:
         """Each of these rules that is violated, in order."""
@@ -282,8 +282,8 @@ class _Keys:
         known = [(start, each) for start, each in self._origins if start <= row]
         if not known:
             return None
-        start, batch = known[-1]
-        return batch.origin(row - start) if batch.origin is not None else None
+        start, origin = known[-1]
+        return origin(row - start)
 
 
 def plan_validate(spec: ValidateTransform, given: Given) -> ValidateStep:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import pickle
+import struct
+import weakref
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -283,6 +286,33 @@ def test_rules_that_hold_change_nothing() -> None:
         Rule(kind="assert_not_null", fields=("z",)),
     )
     assert table.to_pylist() == run(table, held)
+
+
+def test_unique_values_are_kept_without_the_batches_they_came_in() -> None:
+    """Each batch's memory is given back when the next one is asked for; of it only its rows' places stay."""
+
+    class Memory(bytearray):
+        """Bytes that tell when they are let go."""
+
+    held: list[weakref.ref[Memory]] = []
+    alive: list[int] = []
+
+    def numbers() -> Iterator[Block]:
+        for first in range(0, 40, 10):
+            memory = Memory(struct.pack("<10q", *range(first, first + 10)))
+            held.append(weakref.ref(memory))
+            values = pa.Array.from_buffers(pa.int64(), 10, [None, pa.py_buffer(memory)])
+            del memory
+            rows = pa.record_batch([values], names=["a"])
+            del values
+            yield Block(data=rows, rows=10, size=80, origin=lambda row: Place(file="a.csv", line=row + 2))
+            del rows
+            alive.append(sum(each() is not None for each in held))
+
+    chain = chain_of(pa.table({"a": pa.array([], pa.int64())}), rules(Rule(kind="assert_unique", fields=("a",))))
+    assert sum(block.rows for block in chain(numbers(), never)) == 40
+    gc.collect()
+    assert (max(alive), sum(each() is not None for each in held)) == (1, 0)
 
 
 def test_the_first_violated_rule_is_told_whatever_the_batches() -> None:
