@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from yaml.reader import Reader
 
 from rapidbyte.errors import ConfigError, Problem
 from rapidbyte.values import field, frozen
@@ -31,7 +32,6 @@ MAX_FAULTS = 100
 Origin = Literal["file", "environment", "set"]
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _OTHER_READERS_NUMBER = re.compile(r"[-+]?(0o[0-7]+|[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+)\Z")
 _REFERENCE = re.compile(r"\$\$|\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^{}\r\n]*)?\}")
 _SYNTAX = "{}[],:# "
@@ -215,13 +215,23 @@ def read_document(text: str, file: str) -> tuple[Node | None, tuple[Problem, ...
 
     The tree is None where the text cannot be read to its end.
     """
-    control = _NOT_YAML.search(text)
+    control = _not_yaml(text)
     if control is not None:
-        line, column = _position(text[: control.start()])
-        what = "a byte order mark" if control.group() == "\ufeff" else f"a control character ({shown(control.group())})"
+        line, column = _position(text[:control])
+        what = "a byte order mark" if text[control] == "\ufeff" else f"a control character ({shown(text[control])})"
         return None, (Problem(message=f"{what} is not allowed here", file=file, line=line, column=column),)
     reader = _Reader(text, file)
     return reader.document(), tuple(reader.problems)
+
+
+def _not_yaml(text: str) -> int | None:
+    """Where the first character stands that YAML does not allow, or that is a byte order mark; None without any.
+
+    By the character class that PyYAML has compiled already (9 ms of every start); it takes U+FEFF.
+    """
+    control = Reader.NON_PRINTABLE.search(text)
+    places = (text.find("\ufeff"), control.start() if control is not None else -1)
+    return min((place for place in places if place >= 0), default=None)
 
 
 def _masked(text: str) -> str:
