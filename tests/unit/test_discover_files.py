@@ -69,6 +69,27 @@ def test_a_name_that_comes_twice_is_told_with_what_to_write(tmp_path: Path) -> N
     assert [column.name for column in wiring.discover(read)[0].columns] == ["column1", "column2"]
 
 
+@pytest.mark.parametrize(
+    ("text", "skip", "line"),
+    [
+        ("\n\n\nid,id\n1,2\n", 0, 4),
+        ("a title\n\n\r\nid,id\n1,2\n", 1, 4),
+        ('\n"a\nb","a\nb"\n1,2\n', 0, 4),
+    ],
+)
+def test_the_hint_for_a_name_that_comes_twice_counts_empty_lines(
+    tmp_path: Path, text: str, skip: int, line: int
+) -> None:
+    """So many lines are left out that the first row is the first record; empty ones before the header count."""
+    (tmp_path / "twice.csv").write_text(text, newline="")
+    pipeline = written(tmp_path, "files", {"path": "twice.csv", "skip": skip}, {"name": "twice"})
+    with pytest.raises(SourceError, match="more than once") as found:
+        wiring.discover(pipeline)
+    assert f"`header: false, skip: {line}`" in (found.value.hint or "")
+    read = written(tmp_path, "files", {"path": "twice.csv", "skip": line, "header": False}, {"name": "twice"})
+    assert [column.type.name for column in wiring.discover(read)[0].columns] == ["bigint", "bigint"]
+
+
 @pytest.mark.parametrize(("use", "title"), [("sqlite", "SQLite"), ("duckdb", "DuckDB"), ("files", "files")])
 def test_what_cannot_be_verified_is_called_what_it_is(tmp_path: Path, use: str, title: str) -> None:
     """SQLite and DuckDB are not called files."""

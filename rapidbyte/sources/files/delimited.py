@@ -87,7 +87,7 @@ def choose_dialect(spec: FilesSourceSpec, file: DataFile) -> Dialect:
 def _width(file: DataFile, dialect: Dialect) -> int:
     """How many fields the first record has; 0 where it is none, as one endless field is."""
     try:
-        return len(_first_record(file, dialect))
+        return len(_first_record(file, dialect)[0])
     except SourceError as error:
         if error.code != "header_invalid":
             raise
@@ -99,7 +99,7 @@ def read_header(file: DataFile, dialect: Dialect) -> tuple[str, ...]:
 
     Raises SourceError where a name is empty or comes twice, or where the header cannot be a header.
     """
-    record = _first_record(file, dialect)
+    record, last_line = _first_record(file, dialect)
     if not record:
         raise SourceError(f"{file.path} holds nothing but empty lines", code="file_empty")
     if len(record) > MOST_COLUMNS:
@@ -119,7 +119,7 @@ def read_header(file: DataFile, dialect: Dialect) -> tuple[str, ...]:
             f"the header of {file.path} has {', '.join(map(repr, twice))} more than once",
             code="header_invalid",
             hint="two columns of a table cannot have one name: rename one in the file; or read it without its header,"
-            f" as column1, column2 and so on: `header: false, skip: {dialect.skip + 1}` in source.config",
+            f" as column1, column2 and so on: `header: false, skip: {last_line}` in source.config",
         )
     numbers = [name for name in record if re.fullmatch(r"[+-]?\d[\d.,:TZ+-]*", name)]
     if not dialect.header_is_given and numbers and len(numbers) * 2 >= len(record):
@@ -135,8 +135,11 @@ def _header_error(file: DataFile, what: str) -> SourceError:
     )
 
 
-def _first_record(file: DataFile, dialect: Dialect) -> list[str]:
-    """The first record that is not empty; an empty one where there is none. Reads no more than it needs."""
+def _first_record(file: DataFile, dialect: Dialect) -> tuple[list[str], int]:
+    """The first record that is not empty, and the line, from 1, on which it ends; an empty one where there is none.
+
+    Reads no more than it needs.
+    """
     with TextBytes(file, dialect.encoding, skip=dialect.skip) as source:
         rows = csv.reader(
             io.TextIOWrapper(io.BufferedReader(source), encoding="utf-8", errors="replace", newline=""),
@@ -146,7 +149,8 @@ def _first_record(file: DataFile, dialect: Dialect) -> list[str]:
             escapechar=dialect.escape,
         )
         try:
-            return next((row for row in rows if row), list[str]())
+            record = next((row for row in rows if row), list[str]())
+            return record, source.lines_dropped + rows.line_num
         except csv.Error as error:
             raise _header_error(file, f"cannot be read: {error}") from error
 
