@@ -367,7 +367,11 @@ class TimeShares:
 
 @frozen
 class Verdict:
-    """What limits this run, and one sentence on what to change."""
+    """What limits this run, and one sentence on what to change.
+
+    Of a run that did not end well it is about what was committed, which takes ten times the work to tell; the summary
+    leaves it out then.
+    """
 
     bottleneck: Bottleneck
     """Whose share is the greatest; `balanced` where it leads by less than 0.15."""
@@ -432,7 +436,7 @@ class RunResult:
     streams: tuple[StreamResult, ...]
     """In pipeline order; empty where the pipeline could not be read."""
     verdict: Verdict | None
-    """What limited the run; null where nothing was loaded, or in too short a time to tell."""
+    """What limited the run; null where too little was loaded to tell: 0.5 s of work, 5 s where it did not end well."""
     warnings: tuple[str, ...]
     """Sentences that concern no single stream."""
     error: ErrorInfo | None

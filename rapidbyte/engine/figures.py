@@ -55,6 +55,7 @@ def build(
     written = sum(stream.records_written or 0 for stream in streams)
     bytes_written = sum(stream.bytes_written or 0 for stream in streams)
     plan = outcome.plan
+    around = _surroundings(spec, outcome, phases, cpu)
     return RunResult(
         run_id=identity.run_id,
         pipeline=spec.pipeline,
@@ -84,8 +85,8 @@ def build(
         workers=workers_summary(reports, _workers(outcome)),
         tuning=tuning(outcome, identity.started_s),
         streams=streams,
-        verdict=verdict(reports, _surroundings(spec, outcome, phases, cpu)),
-        verdict_missing=None if options.dry_run else why_no_verdict(reports),
+        verdict=verdict(reports, around),
+        verdict_missing=None if options.dry_run else why_no_verdict(reports, has_ended=around.has_ended),
         warnings=(*spec.notices, *(plan.warnings if plan is not None else ()), *outcome.warnings),
         error=error_info(outcome.error, show_row_values=options.show_row_values) if outcome.error else None,
     )
@@ -98,6 +99,7 @@ def _surroundings(spec: PipelineSpec, outcome: RunOutcome, phases: Phases, cpu: 
         cores=cpu.cores,
         busy_cores=(cpu.user_s + cpu.system_s) / cpu.elapsed_s / cpu.cores if cpu.elapsed_s else 0.0,
         phases=phases,
+        has_ended=outcome.error is None,
         direct=any(stream.plan is not None and stream.plan.publish == "direct" for stream in outcome.streams),
         from_server=isinstance(spec.source, PostgresSourceSpec),
         toast_compression=outcome.plan.destination.toast_compression if outcome.plan is not None else "",

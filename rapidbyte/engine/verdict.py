@@ -15,6 +15,9 @@ CLEAR_LEAD = 0.15
 TELLING_SECONDS = 0.5
 """Worker time, all together. Of less, connecting and the servers' caches are what was measured."""
 
+TELLING_SECONDS_OF_A_PART = 5.0
+"""The same of a load that did not end: its first partitions meet cold caches, and not all of the rows."""
+
 WIDE_ROW_BYTES = 2_000
 """The server compresses what it can of rows about this wide, and moves it out (TOAST)."""
 
@@ -35,6 +38,8 @@ class Surroundings:
     busy_cores: float
     """Share of them that this process used."""
     phases: Phases
+    has_ended: bool = True
+    """Everything was loaded and published."""
     direct: bool = False
     """A stream was written straight into its target, with its indexes and triggers."""
     from_server: bool = True
@@ -43,19 +48,20 @@ class Surroundings:
     """By which the destination compresses wide values."""
 
 
-def why_no_verdict(reports: Sequence[WorkerReport]) -> str | None:
+def why_no_verdict(reports: Sequence[WorkerReport], *, has_ended: bool) -> str | None:
     """A sentence where what was measured tells nothing; None where there is a verdict."""
     if not sum(report.receipt.rows for report in reports):
         return "no row was loaded"
     spent_s = sum(report.times.wait_source_s + report.times.active_s for report in reports)
-    if spent_s < TELLING_SECONDS:
-        return f"the workers had {spent_s:.2f} s of work, which is too short to tell what limits a load"
+    if spent_s < (TELLING_SECONDS if has_ended else TELLING_SECONDS_OF_A_PART):
+        what = "the workers had" if has_ended else "the run did not end well, and the partitions it committed were"
+        return f"{what} {spent_s:.2f} s of work, which is too short to tell what limits a load"
     return None
 
 
 def verdict(reports: Sequence[WorkerReport], around: Surroundings) -> Verdict | None:
     """What limited the run, by the greatest share of the workers' time; None where that tells nothing."""
-    found = None if why_no_verdict(reports) else shares(reports)
+    found = None if why_no_verdict(reports, has_ended=around.has_ended) else shares(reports)
     if found is None:
         return None
     ranked: list[tuple[float, Bottleneck]] = sorted(
@@ -67,7 +73,7 @@ def verdict(reports: Sequence[WorkerReport], around: Surroundings) -> Verdict | 
 
 def _advice(bottleneck: Bottleneck, reports: Sequence[WorkerReport], around: Surroundings) -> str:
     phases = around.phases
-    if phases.finalize_s > phases.load_s:
+    if around.has_ended and phases.finalize_s > phases.load_s:
         return (
             f"Publishing took {phases.finalize_s:.1f} s and loading {phases.load_s:.1f} s: the target's indexes and "
             "constraints, and the publish method, count for more than anything before."

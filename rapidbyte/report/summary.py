@@ -113,13 +113,16 @@ def _lines(result: RunResult, *, verbose: bool) -> list[str]:
     lines = [_totals(result)]
     lines += [_workers(result), _phases(result)] if result.streams else []
     lines += _tuning(result) if verbose else []
-    if result.verdict is not None:
-        lines.append(f"verdict: {result.verdict.bottleneck}. {shown(result.verdict.advice)}")
-    elif result.verdict_missing is not None and result.status == "succeeded":
-        lines.append(f"verdict: none: {shown(result.verdict_missing)}")
+    lines += _verdict(result) if result.error is None else []  # else it is the error that there is to mend
     lines += [_checksum(stream) for stream in result.streams if stream.checksum is not None]
     lines.append(_exit(result))
     return lines
+
+
+def _verdict(result: RunResult) -> list[str]:
+    if result.verdict is not None:
+        return [f"verdict: {result.verdict.bottleneck}. {shown(result.verdict.advice)}"]
+    return [] if result.verdict_missing is None else [f"verdict: none: {shown(result.verdict_missing)}"]
 
 
 def _exit(result: RunResult) -> str:

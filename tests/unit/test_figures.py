@@ -119,11 +119,27 @@ def test_too_little_to_tell_is_no_verdict_and_a_reason() -> None:
     """Less than half a second of work, and a load of no rows."""
     short = report(times=WorkTimes(wait_source_s=0.1, write_s=0.3, connect_s=9), read=ReadTimes(blocked_s=1))
     assert verdict([short], around()) is None
-    assert why_no_verdict([short]) == "the workers had 0.40 s of work, which is too short to tell what limits a load"
+    assert why_no_verdict([short], has_ended=True) == (
+        "the workers had 0.40 s of work, which is too short to tell what limits a load"
+    )
     assert verdict([short, short], around()) is not None
-    assert why_no_verdict([short, short]) is None
+    assert why_no_verdict([short, short], has_ended=True) is None
     empty = report(times=WorkTimes(wait_source_s=5, write_s=5), read=ReadTimes(blocked_s=1), rows=0)
-    assert (verdict([empty], around()), why_no_verdict([empty])) == (None, "no row was loaded")
+    assert (verdict([empty], around()), why_no_verdict([empty], has_ended=True)) == (None, "no row was loaded")
+
+
+def test_what_a_failed_run_committed_is_judged_where_it_was_much() -> None:
+    """Five seconds of work instead of a half; a publish that failed is no reason to advise on publishing."""
+    little = report(times=WorkTimes(wait_source_s=4.8, write_s=0.1), read=ReadTimes(blocked_s=1))
+    assert verdict([little], around()) is not None
+    assert verdict([little], around(has_ended=False)) is None
+    assert why_no_verdict([little], has_ended=False) == (
+        "the run did not end well, and the partitions it committed were 4.90 s of work, which is too short to tell what"
+        " limits a load"
+    )
+    published = replace(PHASES, finalize_s=PHASES.load_s + 1)
+    advice = [verdict([little, little], around(has_ended=ended, phases=published)) for ended in (True, False)]
+    assert [each is not None and each.advice.startswith("Publishing took") for each in advice] == [True, False]
 
 
 def test_nothing_measured_is_no_verdict() -> None:

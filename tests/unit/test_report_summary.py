@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from rapidbyte.engine.run import execute
+from rapidbyte.errors import DataError
 from rapidbyte.ports import Block, Runtime
 from rapidbyte.report.summary import STREAM_HEADINGS, TableView, byte_size, count, narrowed, seconds, summarize
-from rapidbyte.result import RunResult
+from rapidbyte.result import RunResult, TimeShares, Verdict, error_info
 from rapidbyte.spec import RunOptions
 from tests import fakes
 from tests.fakes import FakeLeader, FakeSource, Script, pipeline_spec
@@ -83,6 +84,18 @@ def test_under_the_table_are_total_workers_phases_and_the_meaning_of_the_exit_co
     assert summarize(aside).lines[0] == "total: 1,500 rows written, 4 set aside, 2.0 KB, 600 rows/s, 1.3 MB/s"
     assert summarize(run).lines[-1] == "exit 0: done"
     assert ("verdict" in words) is (run.verdict is not None or run.verdict_missing is not None)
+
+
+def test_beside_an_error_there_is_no_advice() -> None:
+    """Neither a verdict nor why there is none, whatever the result has."""
+    run = result("orders")
+    error = error_info(DataError("a row is too wide", code="x"), show_row_values=False)
+    judged = Verdict(bottleneck="source", shares=TimeShares(source=1, client=0, destination=0), advice="Wait.")
+    for verdict in (judged, None):
+        ended = replace(run, verdict=verdict, verdict_missing=None if verdict else "too short")
+        assert [line for line in summarize(ended).lines if line.startswith("verdict")] != []
+        failed = replace(ended, status="failed", error=error)
+        assert [line for line in summarize(failed).lines if line.startswith("verdict")] == []
 
 
 def test_what_is_not_known_is_a_dash() -> None:
