@@ -401,6 +401,46 @@ def test_a_large_stage_is_analysed_while_its_rows_are_counted(destination_db: st
     assert rows_of(destination_db, "SELECT reltuples FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(100000.0,)]
 
 
+BOUNDS = "SELECT count(*), max(array_length(histogram_bounds, 1)) FROM pg_stats WHERE schemaname = 'raw'"
+DONE_OR_LEFT = """
+SELECT pg_stat_get_autoanalyze_count(oid) > 0, pg_stat_get_mod_since_analyze(oid)
+FROM pg_class WHERE oid = 'raw.orders'::regclass
+"""
+
+
+def test_a_large_table_is_sampled_and_autovacuum_keeps_its_work(destination_db: str) -> None:
+    """Each column has statistics at once; the count of changed rows, by which the server comes by itself, stays."""
+    run(destination_db, ORDERS)
+    with lead(destination_db, "orders") as load:
+        assert load.publish(MANY).publish == "rename"
+    seen = rows_of(destination_db, BOUNDS)
+    ((came, left),) = rows_of(destination_db, DONE_OR_LEFT)
+    assert came or (seen, left) == ([(3, 11)], 100_000)
+
+
+def test_a_large_table_that_autovacuum_leaves_alone_is_analysed_fully(destination_db: str) -> None:
+    """Nobody else would do it. The stage takes the table's parameters only when it takes its place."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders)")
+    run(destination_db, "ALTER TABLE raw.orders SET (autovacuum_enabled = off)")
+    with lead(destination_db, "orders", write_mode="replace") as load:
+        assert load.publish(MANY).publish == "swap"
+    assert rows_of(destination_db, BOUNDS) == [(3, 101)]
+    assert rows_of(destination_db, DONE_OR_LEFT) == [(False, 0)]
+
+
+def test_few_rows_more_leave_the_statistics_of_a_large_table(destination_db: str, server_log) -> None:
+    """D13: where it has them; the server counts the rows, and analyses the table when a tenth has changed."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders)")
+    run(destination_db, "INSERT INTO raw.orders SELECT i, 'y', 2 FROM generate_series(1, 1000) i")
+    run(destination_db, "ANALYZE raw.orders")
+    server_log.watch(destination_db)
+    with lead(destination_db, "orders", write_mode="append") as load:
+        assert load.publish(TWO).publish == "insert"
+    said = [text for _, text in server_log.statements(destination_db, "rapidbyte leader") if "ANALYZE" in text]
+    assert said == []
+    assert rows_of(destination_db, "SELECT reltuples FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(1000.0,)]
+
+
 def test_an_index_of_an_expression_gets_its_statistics_after_the_swap(destination_db: str) -> None:
     """The stage was analysed before the index was built."""
     run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders)")

@@ -17,7 +17,7 @@ progress    what keeps an increment from loading too much or too little
 prepare     target or stage, made and recorded; direct: loads that ended half-way; last_run: `--failed`
 finalize    publishing, in one transaction: outcome (commits while the lease is ours), order (parents before children),
             locks (asked for in short tries), guards (what must hold), hooks (a user's statements), rewrite (insert,
-            in_place, merge), merge (one row a key), statistics (ANALYZE)
+            in_place, merge), merge (one row a key), statistics (ANALYZE), sampling (of how many rows)
 builds      indexes of large stages, by several sessions before the publish; stage_indexes: which, how many (pure)
 conflicts   rows that the target's keys would refuse: clashes (unique, exclusion), aside (out of the stage)
 replay      `rejects replay`; dropping: `rejects drop`

@@ -21,6 +21,7 @@ from rapidbyte.contract import WriteContract
 from rapidbyte.destinations.postgres import ddl, leases, locks
 from rapidbyte.destinations.postgres.leases import HeldRun
 from rapidbyte.destinations.postgres.publish import swap_obstacles
+from rapidbyte.destinations.postgres.sampling import BECOMES_TARGET
 from rapidbyte.destinations.postgres.sessions import LeaderSession
 from rapidbyte.destinations.postgres.stage_indexes import (
     StageIndex,
@@ -32,7 +33,7 @@ from rapidbyte.destinations.postgres.stage_indexes import (
     sessions_for,
     wanted,
 )
-from rapidbyte.destinations.postgres.statistics import BECOMES_TARGET, WORTH_A_SESSION_ROWS
+from rapidbyte.destinations.postgres.statistics import WORTH_A_SESSION_ROWS
 from rapidbyte.destinations.postgres.target import TargetFacts
 from rapidbyte.destinations.postgres.target_catalog import look_up
 from rapidbyte.errors import RapidbyteError

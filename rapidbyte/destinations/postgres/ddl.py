@@ -6,7 +6,7 @@ becomes SQL through `printed` alone; it comes from a server's catalog, never fro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import LiteralString, cast
 
 from psycopg import sql
@@ -175,9 +175,10 @@ def rename_table(table: QualifiedName, name: str) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} RENAME TO {}").format(identifier(table), sql.Identifier(name))
 
 
-def analyze(table: QualifiedName) -> sql.Composed:
-    """ANALYZE."""
-    return sql.SQL("ANALYZE {}").format(identifier(table))
+def analyze(table: QualifiedName, columns: Sequence[str] = ()) -> sql.Composed:
+    """ANALYZE, of all columns unless some are named."""
+    named = sql.SQL(" ({})").format(sql.SQL(", ").join(map(sql.Identifier, columns))) if columns else sql.SQL("")
+    return sql.SQL("ANALYZE {}{}").format(identifier(table), named)
 
 
 def temporary_index_name(stage: QualifiedName, number: int) -> str:
