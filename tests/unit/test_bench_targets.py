@@ -86,6 +86,21 @@ def test_several_workers_must_gain_over_one() -> None:
     assert verdicts(report({TWO: (5.0,) * 3}, profile="medium"))[name] == "not judged"
 
 
+def test_workers_are_not_judged_where_pipes_gain_as_little() -> None:
+    """One pipe keeps the machine's cores busy: it cannot show what more workers bring. What is reached is met."""
+    pipes = {ONE_PIPE: (6.0,) * 3, "psql | psql, 2 pipes": (5.1,) * 3}
+    walls = {**pipes, "rapidbyte, 1 worker": (6.0,) * 3, TWO: (5.2,) * 3}
+    name = "medium: several workers against one"
+    results = {each.target: each for each in judge(report(walls, profile="medium"), 1_000_000)}
+    assert (results[name].verdict, results[name].reason) == (
+        "not judged",
+        "1.15 times as fast, but several psql pipes are only 1.18 times as fast as one here",
+    )
+    assert verdicts(report({**walls, TWO: (5.0,) * 3}, profile="medium"))[name] == "met"
+    scaled = {**walls, "psql | psql, 2 pipes": (5.0,) * 3}
+    assert verdicts(report(scaled, profile="medium"))[name] == "missed"
+
+
 def test_memory_and_the_run_without_rows_are_judged_at_any_size() -> None:
     """150 MB over the worst line; 0.6 s; no retries."""
     walls = {TWO: (5.0,), "rapidbyte, no rows": (0.61,)}
