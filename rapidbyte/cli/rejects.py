@@ -92,10 +92,14 @@ def _answered(
         dropped = ledger.drop(named)
         told = drop_text(dropped) if as_text else document_text(drop_document(dropped, spec.pipeline))
         return told, 0 if all(each.outcome == "dropped" for each in dropped) else DataError.exit_code
-    found = ledger.rejects(named, limit=number)
+    most = max(number, len(named.ids or ()))
+    found = ledger.rejects(named, limit=most + 1)
+    shown, has_more = found[:most], len(found) > most
     shows = action is RejectsAction.show
-    document = rejects_document(found, spec.pipeline, shows_rows=shows)
-    return rejects_text(found, shows_rows=shows) if as_text else document_text(document), 0
+    if as_text:
+        chosen = named.stream is not None or named.reason is not None
+        return rejects_text(shown, shows_rows=shows, has_more=has_more, chosen=chosen), 0
+    return document_text(rejects_document(shown, spec.pipeline, shows_rows=shows, has_more=has_more)), 0
 
 
 def _require_named(named: Named) -> None:

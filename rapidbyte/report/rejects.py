@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from rapidbyte.destinations.postgres.replay import Replayed, StoredReject
 
 
-def rejects_document(rejects: Sequence[StoredReject], pipeline: str, *, shows_rows: bool) -> dict[str, Any]:
+def rejects_document(
+    rejects: Sequence[StoredReject], pipeline: str, *, shows_rows: bool, has_more: bool
+) -> dict[str, Any]:
     """What `rapidbyte rejects list` and `show` print with `--output json`; the first that was set aside first."""
     return {
         "schema_version": 1,
         "pipeline": pipeline,
         "rejects": [_document(each, shows_rows=shows_rows) for each in rejects],
+        "has_more": has_more,
     }
 
 
@@ -61,10 +64,13 @@ def _place(reject: StoredReject) -> str:
     return place + (f", column {shown(reject.column)}" if reject.column is not None else "")
 
 
-def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool) -> str:
-    """One line a row, and its values below it where they are to be shown."""
+def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool, has_more: bool, chosen: bool) -> str:
+    """One line a row, and its values below it where they are to be shown; whether these are all of them.
+
+    `chosen`: only some were asked for, by their stream or code.
+    """
     if not rejects:
-        return "no row of this pipeline is set aside\n"
+        return f"no {'such ' if chosen else ''}row of this pipeline is set aside\n"
     lines: list[str] = []
     for reject in rejects:
         state = f" [{reject.code}, {reject.sqlstate}]" if reject.sqlstate is not None else f" [{reject.code}]"
@@ -74,6 +80,8 @@ def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool) -> str:
         )
         if shows_rows:
             lines.append(f"        {json.dumps(reject.row)}")
+    if has_more:
+        lines.append(f"these are the first {count(len(rejects))}; -n shows more")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -387,6 +387,12 @@ def test_rows_that_are_named_are_dropped_and_no_others(destination_db: str, tmp_
     assert shop.run().exit_code == 0
     assert shop.did("rejects", "replay", "pipeline.yaml").exit_code == 5
     assert shop.did("rejects", "drop", "pipeline.yaml").stderr.startswith("error: rejects drop deletes what is named")
+    first = shop.did("rejects", "list", "pipeline.yaml", "-n", "2").document
+    assert (len(first["rejects"]), first["has_more"]) == (2, True)
+    every = shop.did("rejects", "show", "pipeline.yaml", "-n", "3").document
+    assert (len(every["rejects"]), every["has_more"]) == (3, False)
+    other = shop.start("rejects", "list", "pipeline.yaml", "--stream", "order", "--output", "text")
+    assert other.communicate(timeout=60)[0] == "no such row of this pipeline is set aside\n"
     missed = shop.did("rejects", "drop", "pipeline.yaml", "--reason", "prase")
     assert (missed.exit_code, "there are: row_malformed, value_does_not_fit" in missed.stderr) == (2, True)
     nobody = shop.did("rejects", "drop", "pipeline.yaml", "--stream", "order")

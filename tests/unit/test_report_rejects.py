@@ -59,9 +59,17 @@ def test_a_row_is_one_line_without_its_values() -> None:
     """They follow where they were asked for."""
     place = "/data/orders.csv, line 3, column amount"
     line = f"     7  waiting     orders: {place}: not exactly a bigint [value_misfit, 22P02]\n"
-    assert rejects_text((stored(),), shows_rows=False) == line
-    assert rejects_text((stored(),), shows_rows=True) == line + '        {"amount": "canary"}\n'
-    assert rejects_text((), shows_rows=False) == "no row of this pipeline is set aside\n"
+    values = '        {"amount": "canary"}\n'
+    assert rejects_text((stored(),), shows_rows=False, has_more=False, chosen=False) == line
+    assert rejects_text((stored(),), shows_rows=True, has_more=False, chosen=True) == line + values
+    told = rejects_text((stored(),), shows_rows=False, has_more=True, chosen=False)
+    assert told == line + "these are the first 1; -n shows more\n"
+
+
+def test_that_there_is_none_is_said_of_what_was_asked_for() -> None:
+    """Rows of other streams, or with other codes, may be there."""
+    said = [rejects_text((), shows_rows=False, has_more=False, chosen=chosen) for chosen in (False, True)]
+    assert said == ["no row of this pipeline is set aside\n", "no such row of this pipeline is set aside\n"]
 
 
 def test_a_replay_tells_what_was_not_loaded() -> None:
@@ -90,7 +98,7 @@ def test_a_drop_names_every_row() -> None:
 @pytest.mark.parametrize(
     ("title", "document"),
     [
-        ("rejects list", rejects_document((stored(),), "shop", shows_rows=True)),
+        ("rejects list", rejects_document((stored(),), "shop", shows_rows=True, has_more=False)),
         ("rejects replay", replay_document(DONE, "shop")),
         ("rejects drop", drop_document(GONE, "shop")),
     ],
@@ -108,4 +116,4 @@ def test_every_field_is_on_the_page(title: str, document: dict[str, Any]) -> Non
 
 def test_values_are_in_no_list() -> None:
     """`show` alone has them (G6)."""
-    assert "canary" not in str(rejects_document((stored(),), "shop", shows_rows=False))
+    assert "canary" not in str(rejects_document((stored(),), "shop", shows_rows=False, has_more=False))
