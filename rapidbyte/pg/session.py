@@ -17,7 +17,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 
 from rapidbyte.errors import InternalError
-from rapidbyte.model import ServerFacts
+from rapidbyte.model import ServerFacts, session_name
 from rapidbyte.pg import conninfo
 from rapidbyte.pg.failure import Side, connect_failure, translate
 from rapidbyte.pg.stoppable import StoppableConnection
@@ -146,18 +146,26 @@ def rollback(connection: PgConnection) -> None:
         connection.execute("ROLLBACK")
 
 
-_LIMITS: LiteralString = """
+_CONNECTIONS: LiteralString = """
+SELECT limits.what, limits.free FROM (WITH sessions AS (
+  SELECT a.datid, a.usesysid FROM pg_catalog.pg_stat_activity a
+  WHERE a.usesysid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
+        AND a.pid IS DISTINCT FROM (SELECT min(b.pid) FROM pg_catalog.pg_stat_activity b
+                                    WHERE b.application_name = pg_catalog.left(%(other)s, 63)
+                                          AND b.pid <> pg_catalog.pg_backend_pid())
+)
+SELECT '' AS what, current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+           - coalesce(current_setting('reserved_connections', true), '0')::int - (SELECT count(*) FROM sessions) AS free
+UNION ALL
 SELECT 'connection limit of database ' || d.datname,
-       d.datconnlimit - (SELECT count(*) FROM pg_catalog.pg_stat_activity a
-                         WHERE a.datid = d.oid AND coalesce(a.backend_type, 'client backend') = 'client backend')
+       d.datconnlimit - (SELECT count(*) FROM sessions s WHERE s.datid = d.oid)
 FROM pg_catalog.pg_database d
 WHERE d.datname = pg_catalog.current_database() AND d.datconnlimit >= 0
       AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s AND NOT r.rolsuper)
 UNION ALL
 SELECT 'connection limit of role ' || r.rolname,
-       r.rolconnlimit - (SELECT count(*) FROM pg_catalog.pg_stat_activity a
-                         WHERE a.usesysid = r.oid AND coalesce(a.backend_type, 'client backend') = 'client backend')
-FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s AND r.rolconnlimit >= 0 AND NOT r.rolsuper
+       r.rolconnlimit - (SELECT count(*) FROM sessions s WHERE s.usesysid = r.oid)
+FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s AND r.rolconnlimit >= 0 AND NOT r.rolsuper) limits
 """
 
 
@@ -172,21 +180,28 @@ def is_plain(connection: PgConnection) -> bool:
     )
 
 
-def server_facts(connection: PgConnection, *, role: str | None = None) -> ServerFacts:
+def _other_look(connection: PgConnection) -> str:
+    """What the look at the other end calls itself: one run looks at both at the same time. Empty: there is none."""
+    words = (connection.info.parameter_status("application_name") or "").split(" ", 2)
+    others = {"leader": "reader-0", "reader-0": "leader"}
+    return session_name(others[words[1]], words[2]) if len(words) == 3 and words[1] in others else ""
+
+
+def server_facts(connection: PgConnection, *, role: str | None = None, loads: bool = False) -> ServerFacts:
     """The server's own word: version, encoding, identity, connections left.
 
     `role` is the one that will open many connections, where it is not the session's own. Superusers have no limits
     of their own (A12). Of other roles' sessions pg_stat_activity tells ordinary roles no type: they are counted.
+
+    Every session that is there is counted, this one too, but for the run's look at the other end: on one server it may
+    be there or not, and the number of workers shall not hang on that. With `loads` the run is beyond looking, and what
+    bears that name is counted as well.
     """
     row = connection.execute(
         """
         SELECT current_setting('server_version'), current_setting('server_version_num')::int,
                current_setting('server_encoding'), current_setting('lc_monetary'),
-               d.oid::text, current_setting('max_connections')::int
-                 - current_setting('superuser_reserved_connections')::int
-                 - coalesce(current_setting('reserved_connections', true), '0')::int,
-               (SELECT count(*) FROM pg_catalog.pg_stat_activity
-                WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'),
+               d.oid::text,
                has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
                (SELECT pg_catalog.pg_postmaster_start_time()::text), current_setting('port'),
                coalesce(current_setting('default_toast_compression', true), '')
@@ -195,16 +210,15 @@ def server_facts(connection: PgConnection, *, role: str | None = None) -> Server
     ).fetchone()
     if row is None:
         raise InternalError("the current database is not in pg_database", code="facts_missing")
-    version, number, encoding, monetary, database, room, used, may_identify, started, port, compression = row
+    version, number, encoding, monetary, database, may_identify, started, port, compression = row
     if may_identify:
         found = connection.execute("SELECT system_identifier::text FROM pg_catalog.pg_control_system()").fetchone()
         system = found[0] if found else ""
     else:
         system = f"{started}/{port}"
-    limits: list[tuple[int, str]] = [(room - used, "")]
-    rows = connection.execute(_LIMITS, {"role": role or connection.info.user}).fetchall()
-    limits += [(left, what) for what, left in rows]
-    left, limit = min(limits, key=lambda found: found[0])
+    who = {"role": role or connection.info.user, "other": "" if loads else _other_look(connection)}
+    limits: list[tuple[str, int]] = connection.execute(_CONNECTIONS, who).fetchall()
+    limit, left = min(limits, key=lambda found: (found[1], found[0]))
     return ServerFacts(
         version=version,
         version_number=number,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import rapidbyte
 from rapidbyte.model import Secret
+from rapidbyte.pg import session
 from rapidbyte.spec import Connection, DestinationSpec, PipelineSpec, PostgresSourceSpec, Resources, StreamSpec
 
 Connect = Callable[..., psycopg.Connection]
@@ -38,6 +41,27 @@ def test_a_roles_connection_limit_bounds_the_workers(
     assert result.warnings[0] == (
         f"2 workers: 8 asked for, 2 fit into the source's free connections (connection limit of role {role})"
     )
+
+
+@pytest.mark.parametrize(("own", "other"), [("leader", "reader-0"), ("reader-0", "leader")])
+def test_a_look_at_the_other_end_takes_no_workers_place(
+    source_db: str, make_role: Callable[..., str], own: str, other: str
+) -> None:
+    """Ends on one server are looked at at the same time: how much fits does not hang on which was first (C11)."""
+
+    def left(*others: str, **how: bool) -> int | None:
+        role = make_role("LOGIN CONNECTION LIMIT 10")  # each time another: a closed session takes a while to go
+        login = Connection(dsn=Secret(make_conninfo(source_db, user=role)))
+        with ExitStack() as opened:
+            for name in others:
+                opened.enter_context(closing(session.connect(login, side="source", application_name=name)))
+            mine = session.connect(login, side="source", application_name=f"rapidbyte {own} shop")
+            return session.server_facts(opened.enter_context(closing(mine)), **how).connections_left
+
+    beside = f"rapidbyte {other} shop"
+    assert (left(), left(beside), left(beside, beside)) == (9, 9, 8)
+    assert left(f"rapidbyte {other} shop2", "rapidbyte worker-0 shop") == 7
+    assert left(beside, loads=True) == 8
 
 
 def test_a_databases_connection_limit_bounds_the_workers_unless_a_superuser_loads(

@@ -154,7 +154,7 @@ def _look(session: LeaderSession, publications: Sequence[Publication], workers: 
                 if free and each.name not in marks and not (each.unique and may_lose_rows(contract)):
                     missing.append(each)
                     sizes[each.stage, each.name] = _size(connection, contract.target, each)
-        left = server_facts(connection).connections_left
+        left = server_facts(connection, loads=True).connections_left
         found = connection.execute(_HELPERS).fetchone() or (0, 0)
     helpers = helpers_of_one(setting=found[0], memory_bytes=found[1])
     gain = gain_by_sessions(missing, workers=workers, allowed=helpers)
