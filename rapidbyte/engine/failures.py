@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rapidbyte.contract import WriteContract
 from rapidbyte.errors import DataError, RapidbyteError
-from rapidbyte.plan import StreamPlan
+from rapidbyte.plan import ColumnPlan, StreamPlan
 from rapidbyte.rejects import RejectPolicy
 
 
-def with_way_out(error: RapidbyteError, rejects: RejectPolicy) -> RapidbyteError:
-    """The error of one bad row says how to load the others; one that has a hint of its own keeps it."""
+def with_way_out(error: RapidbyteError, rejects: RejectPolicy, columns: Sequence[ColumnPlan] = ()) -> RapidbyteError:
+    """The error of one bad row says how to load the others; one that has a hint of its own keeps it.
+
+    Of a file's column, whose type in the target may be that of the first files alone, it says what that is.
+    """
     is_a_row = isinstance(error, DataError) and error.context.line is not None
     if is_a_row and error.hint is None and not rejects.sets_aside:
-        error.hint = "correct the row, or have such rows set aside: `on_data_error: dlq` or `skip` at the destination"
+        aside = "have such rows set aside: `on_data_error: dlq` or `skip` at the destination"
+        error.hint = f"correct the row, or {aside}"
+        settled = next((each for each in columns if each.target.name == error.context.column), None)
+        if error.code == "value_does_not_fit" and settled is not None and settled.source.reason is not None:
+            kind = f"{settled.target.name} is {settled.target.type.name} in the target"
+            error.hint = f"{kind}: correct the row, alter the column's type there, or {aside}"
     return error
 
 

@@ -56,6 +56,55 @@ def test_each_file_is_loaded_once(
     assert known(admin) == ["in/a.csv", "in/b.csv"]
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "code", "way_out", "altered"),
+    [
+        ("1.25", ("1.5", "10.125"), "columns_refused", '`types: {x: "numeric"}`', None),
+        ("1.25", ("3",), "columns_refused", '`types: {x: "numeric"}`', None),
+        ("1", ("2.5", "3.75"), "columns_refused", "alter the target's column to numeric", "numeric"),
+        ("1", ("2.50",), "value_does_not_fit", "x is bigint in the target", "numeric"),
+        ("0.5\n2,0.25", ("12345678901234567890.5",), "columns_refused", "alter the target's column", "numeric"),
+    ],
+)
+def test_later_numbers_that_the_first_file_did_not_foresee_are_refused_with_the_way_out(
+    tmp_path: Path,
+    destination_db: str,
+    connect: Connect,
+    first: str,
+    later: tuple[str, ...],
+    code: str,
+    way_out: str,
+    altered: str | None,
+) -> None:
+    """Nothing is rounded; done as the hint says, the file arrives with every digit (B1)."""
+    admin = connect(destination_db)
+    pipeline = shop(tmp_path, destination_db)
+    (tmp_path / "in" / "a.csv").write_text(f"id,x\n1,{first}\n")
+    assert pipeline.run().exit_code == 0
+    (tmp_path / "in" / "b.csv").write_text("id,x\n" + "".join(f"{i},{x}\n" for i, x in enumerate(later, 5)))
+    refused = pipeline.run().document["error"]
+    assert (refused["code"], way_out in refused["hint"]) == (code, True)
+    if altered is not None:
+        admin.execute(f"ALTER TABLE raw.orders ALTER COLUMN x TYPE {altered}")
+    declared = {**STREAM, "types": {"x": "numeric"}}
+    mended = project(tmp_path, FILES, destination_db, stream=declared).run()
+    assert mended.exit_code == 0
+    assert [x for (x,) in admin.execute("SELECT x::text FROM raw.orders WHERE id >= 5 ORDER BY id")] == list(later)
+
+
+def test_decimals_with_an_exponent_are_read_as_what_the_target_holds(
+    tmp_path: Path, destination_db: str, connect: Connect
+) -> None:
+    """They are text for the file, and exact numbers for the server (B1)."""
+    pipeline = shop(tmp_path, destination_db)
+    (tmp_path / "in" / "a.csv").write_text("id,x\n1,1.25\n")
+    assert pipeline.run().exit_code == 0
+    (tmp_path / "in" / "b.csv").write_text("id,x\n2,1.5\n3,10.125\n4,1e3\n")
+    assert pipeline.run().exit_code == 0
+    found = connect(destination_db).execute("SELECT x::text FROM raw.orders ORDER BY id").fetchall()
+    assert [x for (x,) in found] == ["1.25", "1.5", "10.125", "1000"]
+
+
 def test_a_file_that_was_touched_is_the_same_one(tmp_path: Path, destination_db: str, connect: Connect) -> None:
     """Its time is another, its content is not."""
     pipeline = shop(tmp_path, destination_db)

@@ -194,6 +194,21 @@ def test_a_pair_that_changes_values_is_refused_or_listed() -> None:
     assert caught.value.hint == (
         '`types: {a: "numeric(10,2)"}` in the stream reads the texts as that; or permit it with allow_lossy: [a]'
     )
+    whole, real = built_in("bigint"), built_in("real")
+    for kind, target, keeping in (
+        (built_in("double precision"), whole, "numeric"),
+        (NUMERIC, whole, "numeric"),
+        (NUMERIC, real, "numeric"),
+        (built_in("double precision"), real, "double precision"),
+        (TEXT, built_in("double precision"), "numeric"),
+    ):
+        inferred = replace(column("a", kind), reason="all 6 rows: numbers")
+        with pytest.raises(ConfigError) as caught:
+            drift((inferred,), (there("a", target),))
+        assert caught.value.hint == (
+            f"alter the target's column to {keeping} and write `types: {{a: {keeping}}}` in the stream,"
+            " which keeps every digit; or permit it with allow_lossy: [a]"
+        )
     found = drift(*sides, allow_lossy=("a",))
     assert (found.lossy_columns, found.columns[0].conversion) == (("a",), "lossy")
 

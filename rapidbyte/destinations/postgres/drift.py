@@ -38,6 +38,8 @@ class ResolvedType:
 WHOLE = ("smallint", "integer", "bigint")
 """From narrow to wide."""
 
+_FLOATS = ("real", "double precision")
+
 READ_AS = frozenset(
     {
         "jsonb",
@@ -318,7 +320,15 @@ def _match(
 def _misfit_hint(column: Column, target: Column) -> str:
     """What to do; of a column whose type was read off its rows first of all to say what they are."""
     permit = f"permit it with allow_lossy: [{column.name}]"
+    own, kind = base_name(column.type), base_name(target.type)
+    is_number = own in ("numeric", *_FLOATS) or (own == "text" and "numbers" in (column.reason or ""))
     if column.reason is not None and " rows" in column.reason:
+        if is_number and kind in (*WHOLE, *_FLOATS):
+            keeping = "double precision" if own == "double precision" and kind == "real" else "numeric"
+            return (
+                f"alter the target's column to {keeping} and write `types: {{{column.name}: {keeping}}}` in the stream,"
+                f" which keeps every digit; or {permit}"
+            )
         return f'`types: {{{column.name}: "{target.type.name}"}}` in the stream reads the texts as that; or {permit}'
     return f"change one of the types, or {permit}"
 
