@@ -11,6 +11,7 @@ The map, in reading order:
 
     values, errors, model         words: @frozen, the error tree, names, columns, types, secrets
     partition, metrics            the half-open ranges; laps and CPU
+    memory                        what the process keeps beside its rows
     spec, plan, result            what was asked for, what will be done, what was done
     decisions                     from the one to the next, for a run as a whole
     events                        what a run says of itself while it goes on

@@ -22,6 +22,7 @@ from rapidbyte.engine.run import execute, new_run_id
 from rapidbyte.engine.verification import VerifyReport
 from rapidbyte.errors import ConfigError, RapidbyteError, SourceError
 from rapidbyte.events import Event, Notice, Observer
+from rapidbyte.memory import choose_pool
 from rapidbyte.partition import Partition
 from rapidbyte.plan import CheckItem, CheckReport, RunPlan, StreamShape
 from rapidbyte.ports import Leader, ReadPartition, Runtime, Source, Stop, WritePartition, never
@@ -272,6 +273,7 @@ def _transformed(spec: PipelineSpec, runtime: Runtime, stop: Stop) -> Runtime:
     """The same; where the pipeline has transforms, with streams as they are after them."""
     if not any(stream.transforms for stream in spec.streams):
         return runtime
+    choose_pool()
     from rapidbyte.transforms.flow import Reference, Resources
     from rapidbyte.transforms.source import TransformedSource
 

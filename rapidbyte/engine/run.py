@@ -21,6 +21,7 @@ from rapidbyte.engine.stopping import Stopping, deadline_seconds
 from rapidbyte.errors import CancelledError, RapidbyteError
 from rapidbyte.events import Notice, RunFinished, RunStarted
 from rapidbyte.failpoints import failpoint
+from rapidbyte.memory import release_libraries
 from rapidbyte.metrics import CpuMeter
 from rapidbyte.ports import Runtime
 from rapidbyte.result import RunResult, SampleRows, StreamStatus
@@ -122,6 +123,7 @@ def _carry_out(
         failed = _failed_early(found, prepared, prepared.error)
         streams = tuple(replace(each, retries=work.retries[each.spec.name]) for each in failed.streams)
         return replace(failed, streams=streams, retries=work.retries[None], warnings=warnings)
+    release_libraries()
     clock.enter("load")
     loading = Loading(work, prepared.loads)
     loading.finish()

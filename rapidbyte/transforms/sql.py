@@ -72,6 +72,7 @@ class SqlStep:
     reason: str
     """Why it must see the whole stream; empty where it need not."""
     memory_bytes: int
+    """Of a database of its own, where it must see the whole stream."""
     tables: tuple[Reference, ...] = ()
     """Files that the query sees."""
 
@@ -98,7 +99,7 @@ class SqlStep:
 
     def _one_by_one(self, ahead: list[Batch], batches: Iterator[Batch], stop: Stop) -> Iterator[Batch]:
         """What the query makes of each batch, of the one that is `ahead` first; none is kept."""
-        with open_database(self.memory_bytes) as database, interruptible(database, stop):
+        with open_database() as database, interruptible(database, stop):
             while (batch := ahead.pop() if ahead else next(batches, None)) is not None:
                 require_going(stop)
                 rows = self._of_each(database, batch.rows, stop)
@@ -111,7 +112,7 @@ class SqlStep:
         taken = _Taken(self.given, batches)
         feed = Feed(duckdb_schema(self.given), iter(taken))
         with ExitStack() as open_parts:
-            database = open_parts.enter_context(open_database(self.memory_bytes, spills=self.needs_all))
+            database = open_parts.enter_context(open_database(self.memory_bytes if self.needs_all else None))
             open_parts.enter_context(interruptible(database, stop))
             for table in self.tables:
                 _filled(database, table, stop)
@@ -128,7 +129,7 @@ class SqlStep:
         if self.needs_all:
             yield from self.apply(batches, stop)
             return
-        with open_database(self.memory_bytes) as database, interruptible(database, stop):
+        with open_database() as database, interruptible(database, stop):
 
             def convert(rows: pa.RecordBatch) -> pa.RecordBatch:
                 return self._of_each(database, rows, stop)
@@ -310,7 +311,7 @@ def plan_sql(spec: SqlTransform, given: Given) -> SqlStep:
         needs_all=bool(reason),
         reads_twice=scans != 1,
         reason=reason,
-        memory_bytes=given.resources.memory_bytes if reason else 64 << 20,
+        memory_bytes=given.resources.memory_bytes,
         tables=tables,
     )
 

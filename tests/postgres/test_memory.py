@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 import yaml
@@ -110,6 +110,32 @@ def test_values_of_many_megabytes_pass_through_transforms_one_at_a_time(
     peak, document = peak_of(with_memory(made, workers=4, max_memory="160mb"))
     assert document["status"] == "succeeded", document["error"]
     assert peak <= 150 * MB + doubled(row_bytes) + 10 * row_bytes + KEPT, f"{peak >> 20} MB"
+
+
+NARROW = "SELECT i AS id, i / 3.0::float8 AS a, i / 7.0::float8 AS b, i / 11.0::float8 AS c, i / 13.0::float8 AS d"
+EVENTS = "SELECT i AS id, md5('e' || i)::uuid AS event, 'user ' || i AS who, i % 2 = 0 AS is_mobile, now() AS at"
+DOCUMENTS = "SELECT i AS id, repeat(md5(i::text), 600) AS body, repeat(md5((-i)::text), 600) AS notes"
+SELECT, RULE = (
+    {"use": "sql", "config": {"query": "SELECT * FROM input"}},
+    {"use": "validate", "config": {"rules": [{"assert_not_null": "id"}, {"assert_expression": "id > 0"}]}},
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize(
+    ("query", "rows"), [(NARROW, 400_000), (EVENTS, 200_000), (DOCUMENTS, 1_500)], ids=["narrow", "events", "documents"]
+)
+def test_rows_pass_through_transforms_in_little_memory_whatever_their_width(
+    tmp_path: Path, source_db: str, destination_db: str, connect: Connect, query: LiteralString, rows: int, workers: int
+) -> None:
+    """B27: as docs/performance.md has it: interpreter and libraries, and so much for each worker."""
+    connect(source_db).execute(f"CREATE TABLE t AS {query} FROM generate_series(1::bigint, {rows}) i")
+    made = project(tmp_path / "p", postgres(source_db), destination_db, stream={"name": "t"})
+    made.document["transforms"] = [SELECT, RULE]
+    peak, document = peak_of(with_memory(made, workers=workers, max_memory="32mb"))
+    assert (document["status"], document["records_written"]) == ("succeeded", rows), document["error"]
+    assert peak <= 140 * MB + workers * 10 * MB, f"{peak >> 20} MB"
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rapidbyte.cursor import FILES_FIELD, CursorBounds, StoredCursor
 from rapidbyte.errors import CancelledError, ConfigError, DataError, InternalError, SourceError
+from rapidbyte.memory import choose_pool
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import FileRange, Partition
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
@@ -27,7 +28,6 @@ from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.spool import NAME as INPUT_NAME
 from rapidbyte.sources.files.spool import STANDARD_INPUT, Spool
 from rapidbyte.sources.files.text import never
-from rapidbyte.sources.local.pool import choose_pool
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
 from rapidbyte.spec import FilePath, FilesSourceSpec, StreamSpec, paths_of
 from rapidbyte.transforms.printing import Sampling

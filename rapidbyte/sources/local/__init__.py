@@ -5,7 +5,6 @@ tables      what the two have in common: a stream as it is found, and the blocks
 sqlite      SQLite's columns, and its rows with every value checked against its column's declared type
 affinity    SQLite's declared types in PostgreSQL's, and the check of one column's values
 duck        DuckDB's columns and rows, and queries over files
-pool        where Arrow takes its memory from
 """
 
 from rapidbyte.sources.local.source import LocalSource

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from rapidbyte.cursor import CursorBounds, StoredCursor
 from rapidbyte.errors import CancelledError, RapidbyteError, SourceError
+from rapidbyte.memory import choose_pool
 from rapidbyte.model import ServerFacts
 from rapidbyte.partition import Partition, Whole, key_ranges
 from rapidbyte.plan import RunPlan, StreamPlan, StreamShape
 from rapidbyte.ports import ReadPartition, Sampled, Stop
-from rapidbyte.sources.local.pool import choose_pool
 from rapidbyte.sources.local.tables import Database, Found
 from rapidbyte.spec import StreamSpec
 from rapidbyte.transforms.printing import Sampling
