@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from rapidbyte.pg.types import parse_type_name
 from rapidbyte.sources.files.commas import hint_for
-from rapidbyte.sources.files.infer import Notation, Reading, all_misfits, converter, declare, infer
+from rapidbyte.sources.files.converters import converter
+from rapidbyte.sources.files.infer import all_misfits, infer
 from rapidbyte.sources.files.inference import Inference
+from rapidbyte.sources.files.readings import Notation, Reading, declare
 
 UTC = dt.UTC
 NAIVE, ZONED = "timestamp without time zone", "timestamp with time zone"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from rapidbyte.errors import DataError
 from rapidbyte.pg.types import built_in
-from rapidbyte.sources.files.infer import Reading
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.ndjson_shapes import MOST_SHAPES, Shapes
 from rapidbyte.sources.files.paths import stamp
+from rapidbyte.sources.files.readings import Reading
 
 KINDS: dict[str, JsonKind] = {"n": "number", "s": "string", "b": "boolean", "o": "any", "é x": "string", "m": "any"}
 PLAN = JsonPlan(

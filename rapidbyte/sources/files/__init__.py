@@ -4,7 +4,9 @@
     text            a text file's bytes: decompressed, decoded, cancellable
     split           where a large text file is cut for several workers
     delimited       CSV's dialect, its names, its records as text, and on which line a record stands
-    infer           text -> types, only where nothing is lost on the way; date_formats, inference, commas
+    infer           texts -> a type, only where nothing is lost on the way; inference, commas
+    readings        as which type a column's text is read, and in which notation
+    converters      text -> values of one type, exactly or with an error; date_formats
     sample          CSV's first rows, or all of them, as types
     ndjson          a line of NDJSON -> its members; ndjson_columns, ndjson_records, ndjson_fast, ndjson_shapes
     parquet         row groups, and Arrow's types in PostgreSQL's; arrow_ipc, nested

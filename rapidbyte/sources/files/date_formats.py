@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Convert = Callable[["pa.Array"], "pa.Array"]
+"""Text -> values. Raises ArrowInvalid when one text is not exactly a value. NULL stays NULL."""
 
 
 def check_formats(formats: tuple[str, ...]) -> tuple[str, ...]:

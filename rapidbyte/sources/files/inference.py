@@ -7,19 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rapidbyte.sources.files.commas import FORMS, forms_of
-from rapidbyte.sources.files.infer import (
-    SQL_NOTATION,
-    Misfit,
-    Notation,
-    Reading,
-    candidates,
-    converter,
-    first_misfit,
-    is_number_like,
-    survives,
-    text_reading,
-    why_text,
-)
+from rapidbyte.sources.files.converters import converter
+from rapidbyte.sources.files.infer import candidates, first_misfit, is_number_like, survives, text_reading, why_text
+from rapidbyte.sources.files.readings import SQL_NOTATION, Misfit, Notation, Reading
 
 if TYPE_CHECKING:
     import pyarrow as pa

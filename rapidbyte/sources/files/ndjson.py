@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Literal
 
-from rapidbyte.sources.files.infer import Reading
+from rapidbyte.sources.files.readings import Reading
 from rapidbyte.values import frozen
 
 JsonKind = Literal["number", "string", "boolean", "any"]

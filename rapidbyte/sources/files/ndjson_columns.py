@@ -9,12 +9,13 @@ from rapidbyte.errors import DataError, SourceError
 from rapidbyte.model import Column
 from rapidbyte.pg.types import built_in
 from rapidbyte.sources.files.contents import BLOCK_BYTES, SAMPLE_BYTES, SAMPLED_FILES, Contents, declared_types
-from rapidbyte.sources.files.infer import Reading, arrow_type, text_reading
+from rapidbyte.sources.files.infer import text_reading
 from rapidbyte.sources.files.inference import Inference
 from rapidbyte.sources.files.ndjson import JsonKind, JsonPlan, plain_number
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.paths import DataFile, compression_of
 from rapidbyte.sources.files.read import FileColumn
+from rapidbyte.sources.files.readings import Reading, arrow_type
 from rapidbyte.sources.files.text import check_encoding
 from rapidbyte.spec import FilesSourceSpec, StreamSpec
 

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rapidbyte.pg.types import base_name
-from rapidbyte.sources.files.infer import converter
+from rapidbyte.sources.files.converters import converter
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonPlan
 from rapidbyte.values import frozen
 

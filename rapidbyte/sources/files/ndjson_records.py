@@ -12,7 +12,8 @@ from rapidbyte.errors import DataError
 from rapidbyte.ports import Stop
 from rapidbyte.rejects import Reject, text_json
 from rapidbyte.sources.files.aside import Aside
-from rapidbyte.sources.files.infer import all_misfits, converter, first_misfit
+from rapidbyte.sources.files.converters import converter
+from rapidbyte.sources.files.infer import all_misfits, first_misfit
 from rapidbyte.sources.files.ndjson import (
     JsonColumn,
     JsonKind,

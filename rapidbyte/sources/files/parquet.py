@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from rapidbyte.errors import SourceError
 from rapidbyte.model import ColumnType
 from rapidbyte.pg.types import base_name, built_in
-from rapidbyte.sources.files.infer import WIDEST_DECIMAL
 from rapidbyte.sources.files.opening import OpenFile, open_file
 from rapidbyte.sources.files.paths import DataFile
+from rapidbyte.sources.files.readings import WIDEST_DECIMAL
 from rapidbyte.values import frozen
 
 if TYPE_CHECKING:

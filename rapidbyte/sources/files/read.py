@@ -21,8 +21,9 @@ from rapidbyte.sources.files.arrow_ipc import Batches
 from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.commas import hint_for
 from rapidbyte.sources.files.condition import Sandbox, open_sandbox
+from rapidbyte.sources.files.converters import converter
 from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
-from rapidbyte.sources.files.infer import Reading, all_misfits, arrow_type, converter, first_misfit
+from rapidbyte.sources.files.infer import all_misfits, first_misfit
 from rapidbyte.sources.files.ndjson import JsonColumn, JsonKind, JsonPlan
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.nested import flat_batch, flat_fields, flat_schema
@@ -30,6 +31,7 @@ from rapidbyte.sources.files.opening import require_unchanged
 from rapidbyte.sources.files.parquet import Groups, ParquetFacts, Settled, deliver, read_facts, require_names, settle
 from rapidbyte.sources.files.paths import ByteRange, DataFile, relative
 from rapidbyte.sources.files.provenance import Provenance
+from rapidbyte.sources.files.readings import Reading, arrow_type
 from rapidbyte.sources.files.text import lines_before, text_lines
 from rapidbyte.spec import FileFormat
 from rapidbyte.transforms.misfits import misfits, misfitting, texts_of_row, without
