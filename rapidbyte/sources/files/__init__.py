@@ -14,7 +14,9 @@
     increment       which files are new, and what tells one from a later one of its name
     provenance      columns that say where a row comes from
     spool           what can be read only once; remote, opening: what lies in a store
-    read            one partition, read; aside: rows that are set aside meanwhile
+    read            one partition, read; task: what that needs to know; aside: rows that are set aside meanwhile
+    csv_values      CSV's records as values; group_values: Parquet's and Arrow's row groups
+    places          where a row stands in its file
     describe        columns, types, rows; contents
     source          FilesSource: streams, snapshot, partitions
 

@@ -11,8 +11,8 @@ from rapidbyte.pg.types import parse_type_name
 from rapidbyte.sources.files.delimited import Dialect
 from rapidbyte.sources.files.parquet import RowGroup
 from rapidbyte.sources.files.paths import DataFile
-from rapidbyte.sources.files.read import FileColumn
 from rapidbyte.sources.files.readings import SQL_NOTATION, Notation, Reading, declare
+from rapidbyte.sources.files.task import FileColumn
 from rapidbyte.spec import FileFormat, StreamSpec
 from rapidbyte.values import frozen
 

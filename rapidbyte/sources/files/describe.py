@@ -18,15 +18,16 @@ from rapidbyte.sources.files.contents import (
 )
 from rapidbyte.sources.files.date_formats import check_formats
 from rapidbyte.sources.files.delimited import choose_dialect, read_header
+from rapidbyte.sources.files.group_values import declared_values, facts_of
 from rapidbyte.sources.files.infer import infer
 from rapidbyte.sources.files.ndjson_columns import describe_json
 from rapidbyte.sources.files.parquet import ParquetFacts, RowGroup, settle
 from rapidbyte.sources.files.paths import DataFile, compression_of, format_of, relative
 from rapidbyte.sources.files.provenance import provenance_columns, provenance_fields
-from rapidbyte.sources.files.read import FileColumn, FileTask, declared_values, facts_of
 from rapidbyte.sources.files.readings import Notation, Reading, arrow_type
 from rapidbyte.sources.files.sample import infer_from_all, reasons_of, take_sample
 from rapidbyte.sources.files.split import obstacle
+from rapidbyte.sources.files.task import FileColumn, FileTask
 from rapidbyte.spec import FileFormat, FilesSourceSpec, StreamSpec
 from rapidbyte.values import frozen
 

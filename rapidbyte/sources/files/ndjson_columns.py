@@ -14,8 +14,8 @@ from rapidbyte.sources.files.inference import Inference
 from rapidbyte.sources.files.ndjson import JsonKind, JsonPlan, plain_number
 from rapidbyte.sources.files.ndjson_records import JsonRecords
 from rapidbyte.sources.files.paths import DataFile, compression_of
-from rapidbyte.sources.files.read import FileColumn
 from rapidbyte.sources.files.readings import Reading, arrow_type
+from rapidbyte.sources.files.task import FileColumn
 from rapidbyte.sources.files.text import check_encoding
 from rapidbyte.spec import FilesSourceSpec, StreamSpec
 

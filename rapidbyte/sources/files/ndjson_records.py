@@ -239,10 +239,10 @@ class JsonRecords:
             raise self._misfit(numbers[place], column, texts[place] or "") from None
 
     def _misfit(self, line: int, column: JsonColumn, value: str) -> DataError:
-        found = "was declared" if column.reading.check == "declared" else "was inferred from the first rows"
+        reading = column.reading
         return self._error(
             line,
-            f"the value of column {column.name} is not exactly {column.reading.type.phrase}, which {found}",
+            f"the value of column {column.name} is not exactly {reading.type.phrase}, which {reading.came_about}",
             code="value_misfit",
             sqlstate="22P02",
             column=column.name,

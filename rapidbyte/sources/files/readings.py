@@ -58,6 +58,11 @@ class Reading:
     formats: tuple[str, ...] = ()
     """In one of these a date or time is written; in ISO 8601 where there are none."""
 
+    @property
+    def came_about(self) -> str:
+        """How the type did, as a phrase for who has a value that is none."""
+        return "was declared" if self.check == "declared" else "was inferred from the first rows"
+
 
 SQL_NOTATION = Notation()
 

@@ -22,11 +22,12 @@ from rapidbyte.sources.files.increment import new_files, require_as_marked
 from rapidbyte.sources.files.opening import require_unchanged
 from rapidbyte.sources.files.parquet import group_ranges
 from rapidbyte.sources.files.paths import DataFile, find_files, relative
-from rapidbyte.sources.files.read import FileTask, read_partition
+from rapidbyte.sources.files.read import read_partition
 from rapidbyte.sources.files.remote import find_remote
 from rapidbyte.sources.files.split import cut_lines
 from rapidbyte.sources.files.spool import NAME as INPUT_NAME
 from rapidbyte.sources.files.spool import STANDARD_INPUT, Spool
+from rapidbyte.sources.files.task import FileTask
 from rapidbyte.sources.files.text import never
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
 from rapidbyte.spec import FilePath, FilesSourceSpec, StreamSpec, paths_of
