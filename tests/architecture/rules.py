@@ -38,6 +38,7 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
         "sources/files",
         "sources/local",
         "destinations/postgres/addresses.py",
+        "destinations/postgres/copy_values.py",
         "destinations/postgres/encode.py",
         "destinations/postgres/encode",
         "destinations/postgres/text_checks.py",

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from rapidbyte.destinations.postgres.addresses import address_bytes, inet_bytes
-from rapidbyte.destinations.postgres.encode import Encoder, choose_wire
+from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.destinations.postgres.wire import choose_wire
 from rapidbyte.errors import DataError
 from rapidbyte.model import Column, ColumnType, Wire
 from rapidbyte.pg.types import parse_type_name

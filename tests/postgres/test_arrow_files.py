@@ -20,7 +20,8 @@ from psycopg import sql
 
 from rapidbyte.contract import ReplaceFacts
 from rapidbyte.decisions import make_plan
-from rapidbyte.destinations.postgres.encode import Encoder, choose_wire
+from rapidbyte.destinations.postgres.encode import Encoder
+from rapidbyte.destinations.postgres.wire import choose_wire
 from rapidbyte.model import QualifiedName, ServerFacts
 from rapidbyte.plan import StreamPlan, StreamShape
 from rapidbyte.sources.files import FilesSource

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from rapidbyte.destinations.postgres.encode import BINARY_HEADER, BINARY_TRAILER, Encoder, choose_wire, family_of
+from rapidbyte.destinations.postgres.encode import BINARY_HEADER, BINARY_TRAILER, Encoder
+from rapidbyte.destinations.postgres.wire import choose_wire, family_of
 from rapidbyte.errors import ConfigError, InternalError
 from rapidbyte.model import Column, ColumnType, TypeKind
 from rapidbyte.pg.types import parse_type_name

@@ -35,6 +35,7 @@ runs        who ran, when, how it ended
 The workers':
 
 writer      one connection, one COPY, one receipt, one COMMIT
-encode      Arrow -> COPY bytes; addresses: inet; text_checks: texts that a richer column reads
+encode      Arrow -> COPY bytes; wire: binary or text (pure); copy_values: a column's arrays as they are written;
+            addresses: inet; text_checks: texts that a richer column reads
 sieve       a COPY where bad rows are set aside; sent: which row of the source a row of a COPY is
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rapidbyte.destinations.postgres.drift import ResolvedType
-from rapidbyte.destinations.postgres.encode import choose_wire
+from rapidbyte.destinations.postgres.wire import choose_wire
 from rapidbyte.model import ColumnType, QualifiedName, Wire
 from rapidbyte.pg.catalog import column_types, find_type
 from rapidbyte.pg.conversions import relay_wire
