@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rapidbyte.errors import CancelledError, ConfigError, DataError, SourceError
-from rapidbyte.sources.files.delimited import Dialect, Records, choose_dialect, read_header
+from rapidbyte.sources.files.delimited import Records
+from rapidbyte.sources.files.dialect import Dialect, choose_dialect, read_header
 from rapidbyte.sources.files.paths import DataFile, find_files
 from rapidbyte.spec import FilesSourceSpec
 

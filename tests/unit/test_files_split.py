@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from rapidbyte.errors import DataError, SourceError
 from rapidbyte.partition import FileRange
 from rapidbyte.sources.files import split
-from rapidbyte.sources.files.delimited import Dialect, Records
+from rapidbyte.sources.files.delimited import Records
+from rapidbyte.sources.files.dialect import Dialect
 from rapidbyte.sources.files.paths import ByteRange, stamp
 from rapidbyte.spec import StreamSpec
 from tests.unit.test_files_source import Folder, plan_of
@@ -91,7 +92,7 @@ def test_a_file_that_cannot_be_cut_is_one_part(
     """And it is said why; all of its rows arrive."""
     encoded = text.encode(str(config.get("encoding", "utf-8")))
     path = folder.write(name, gzip.compress(encoded) if name.endswith("gz") else encoded)
-    from rapidbyte.sources.files.delimited import choose_dialect
+    from rapidbyte.sources.files.dialect import choose_dialect
     from rapidbyte.spec import FilesSourceSpec
 
     file = stamp(path)

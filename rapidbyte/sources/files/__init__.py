@@ -3,7 +3,7 @@
     paths           which files a stream is, their format, and whether they stay what they were
     text            a text file's bytes: decompressed, decoded, cancellable
     split           where a large text file is cut for several workers
-    delimited       CSV's dialect, its names, its records as text, and on which line a record stands
+    dialect         how CSV is written, and its names; delimited: its records as text, and on which line each stands
     infer           texts -> a type, only where nothing is lost on the way; inference, commas
     readings        as which type a column's text is read, and in which notation
     converters      text -> values of one type, exactly or with an error; date_formats

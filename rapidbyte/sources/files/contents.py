@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rapidbyte.errors import ConfigError, SourceError
 from rapidbyte.model import Column
 from rapidbyte.pg.types import parse_type_name
-from rapidbyte.sources.files.delimited import Dialect
+from rapidbyte.sources.files.dialect import Dialect
 from rapidbyte.sources.files.parquet import RowGroup
 from rapidbyte.sources.files.paths import DataFile
 from rapidbyte.sources.files.readings import SQL_NOTATION, Notation, Reading, declare

@@ -12,7 +12,8 @@ from rapidbyte.rejects import Reject, columns_json
 from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.commas import hint_for
 from rapidbyte.sources.files.converters import converter
-from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
+from rapidbyte.sources.files.delimited import Records, texts_of
+from rapidbyte.sources.files.dialect import Dialect, read_header
 from rapidbyte.sources.files.infer import all_misfits, first_misfit
 from rapidbyte.sources.files.paths import ByteRange, DataFile
 from rapidbyte.sources.files.readings import Reading

@@ -17,7 +17,7 @@ from rapidbyte.sources.files.contents import (
     unlike,
 )
 from rapidbyte.sources.files.date_formats import check_formats
-from rapidbyte.sources.files.delimited import choose_dialect, read_header
+from rapidbyte.sources.files.dialect import choose_dialect, read_header
 from rapidbyte.sources.files.group_values import declared_values, facts_of
 from rapidbyte.sources.files.infer import infer
 from rapidbyte.sources.files.ndjson_columns import describe_json

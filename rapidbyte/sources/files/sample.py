@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rapidbyte.sources.files.aside import Aside
 from rapidbyte.sources.files.contents import BLOCK_BYTES, SAMPLE_BYTES, SAMPLED_FILES
-from rapidbyte.sources.files.delimited import Dialect, Records, read_header, texts_of
+from rapidbyte.sources.files.delimited import Records, texts_of
+from rapidbyte.sources.files.dialect import Dialect, read_header
 from rapidbyte.sources.files.inference import Inference
 from rapidbyte.sources.files.paths import DataFile, compression_of
 from rapidbyte.sources.files.readings import Notation, Reading

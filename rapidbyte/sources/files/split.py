@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rapidbyte.errors import SourceError
-from rapidbyte.sources.files.delimited import Dialect
+from rapidbyte.sources.files.dialect import Dialect
 from rapidbyte.sources.files.opening import open_file
 from rapidbyte.sources.files.paths import ByteRange, DataFile, compression_of
 from rapidbyte.values import frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from rapidbyte.sources.files.delimited import Dialect
+from rapidbyte.sources.files.dialect import Dialect
 from rapidbyte.sources.files.ndjson import JsonKind
 from rapidbyte.sources.files.paths import DataFile
 from rapidbyte.sources.files.readings import Reading
