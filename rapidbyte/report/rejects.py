@@ -87,17 +87,20 @@ def rejects_text(rejects: Sequence[StoredReject], *, shows_rows: bool, has_more:
 
 def replay_document(done: Sequence[Replayed], pipeline: str) -> dict[str, Any]:
     """What `rapidbyte rejects replay --output json` prints."""
-    counts = Counter(each.outcome for each in done)
+    rows = [
+        {"id": each.reject_id, "stream": each.stream, "outcome": each.outcome, "reason": each.reason} for each in done
+    ]
+    return _outcomes(rows, pipeline, "loaded", "refused", "left")
+
+
+def _outcomes(rows: list[dict[str, Any]], pipeline: str, *outcomes: str) -> dict[str, Any]:
+    """How many rows came to each of these ends, and the rows."""
+    counts = Counter(row["outcome"] for row in rows)
     return {
         "schema_version": 1,
         "pipeline": pipeline,
-        "loaded": counts["loaded"],
-        "refused": counts["refused"],
-        "left": counts["left"],
-        "rows": [
-            {"id": each.reject_id, "stream": each.stream, "outcome": each.outcome, "reason": each.reason}
-            for each in done
-        ],
+        **{outcome: counts[outcome] for outcome in outcomes},
+        "rows": rows,
     }
 
 
@@ -117,27 +120,21 @@ def replay_text(done: Sequence[Replayed]) -> str:
 
 def drop_document(done: Sequence[Dropped], pipeline: str) -> dict[str, Any]:
     """What `rapidbyte rejects drop --output json` prints: every row that is gone now, without its values."""
-    counts = Counter(each.outcome for each in done)
-    return {
-        "schema_version": 1,
-        "pipeline": pipeline,
-        "dropped": counts["dropped"],
-        "left": counts["left"],
-        "rows": [
-            {
-                "id": each.reject.reject_id,
-                "stream": each.reject.stream,
-                "outcome": each.outcome,
-                "reason": each.reason,
-                "state": each.reject.state,
-                "file": each.reject.file,
-                "line": each.reject.line,
-                "code": each.reject.code,
-                "message": each.reject.message,
-            }
-            for each in done
-        ],
-    }
+    rows = [
+        {
+            "id": each.reject.reject_id,
+            "stream": each.reject.stream,
+            "outcome": each.outcome,
+            "reason": each.reason,
+            "state": each.reject.state,
+            "file": each.reject.file,
+            "line": each.reject.line,
+            "code": each.reject.code,
+            "message": each.reject.message,
+        }
+        for each in done
+    ]
+    return _outcomes(rows, pipeline, "dropped", "left")
 
 
 def drop_text(done: Sequence[Dropped]) -> str:
