@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rapidbyte.errors import DataError, RapidbyteError
@@ -189,18 +189,25 @@ def explained(what: str, stop: Stop, feed: Feed | None = None) -> Generator[None
         ) from error
 
 
+def interruptible(database: Database, stop: Stop) -> AbstractContextManager[None]:
+    """As `interrupting`, of a transform's database."""
+    return interrupting(database.connection, stop)
+
+
 @contextmanager
-def interruptible(database: Database, stop: Stop) -> Generator[None]:
-    """Whatever runs is interrupted once `stop` is true, by a thread that has ended when this is left."""
+def interrupting(connection: Any, stop: Stop) -> Generator[None]:
+    """Inside, whatever this connection of DuckDB's runs is interrupted once `stop` is true.
+
+    By a thread that has ended when this is left. It goes on interrupting: what begins after the first time ends, too.
+    """
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(ASK_SECONDS):
             if stop():
-                database.connection.interrupt()
-                return
+                connection.interrupt()
 
-    watcher = threading.Thread(target=watch, name="transform-stop", daemon=True)
+    watcher = threading.Thread(target=watch, name="rapidbyte-duckdb-stop", daemon=True)
     watcher.start()
     try:
         yield

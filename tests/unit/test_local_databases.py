@@ -26,6 +26,7 @@ from rapidbyte.sources.local.duck import DuckDatabase
 from rapidbyte.sources.local.source import LocalSnapshot, LocalSource
 from rapidbyte.sources.local.sqlite import SqliteDatabase
 from rapidbyte.spec import FilesSourceSpec, StreamSpec
+from rapidbyte.transforms.engine import interrupting
 
 
 def sqlite_of(folder: Path, *statements: str) -> SqliteDatabase:
@@ -344,7 +345,7 @@ def test_a_long_query_of_duckdb_ends_when_it_is_told_to(tmp_path: Path) -> None:
         with (
             pytest.raises(CancelledError),
             duck._told("q"),
-            duck._interrupted(connection, lambda: next(asked, True)),
+            interrupting(connection, lambda: next(asked, True)),
         ):
             connection.execute("SELECT count(*) FROM t a, t b, t c WHERE a.i + b.i + c.i = 7").fetchall()
 

@@ -10,7 +10,8 @@ from rapidbyte.errors import CancelledError
 from rapidbyte.ports import never
 from rapidbyte.transforms.engine import explained, interruptible, open_database
 
-ENDLESS = "SELECT count(*) FROM range(1000000000) a(i), range(1000000000) b(j) WHERE i * j % 7 = 8"
+ENDLESS = "SELECT count(*) FROM range(100000) a(i), range(100000) b(j), range(100000) c(k) WHERE i + j + k = 7"
+"""It needs no memory, or it would end for the want of it."""
 
 
 def test_connections_see_neither_rows_nor_variables_of_each_other() -> None:
@@ -66,3 +67,11 @@ def test_who_is_stopped_interrupts_nobody_else() -> None:
         with explained("it", never):
             read += [batch.num_rows for batch in rows]
         assert sum(read) == 20_000
+
+
+def test_what_begins_after_a_stop_is_interrupted_too() -> None:
+    """The stop may come between two statements: the next one ends as well."""
+    with open_database() as database, interruptible(database, lambda: True):
+        for _ in range(2):
+            with pytest.raises(CancelledError), explained("it", lambda: True):
+                database.connection.execute(ENDLESS)

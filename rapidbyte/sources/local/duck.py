@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -34,7 +33,7 @@ from rapidbyte.sources.local.tables import (
     require_wanted,
 )
 from rapidbyte.spec import StreamSpec
-from rapidbyte.transforms.engine import AHEAD
+from rapidbyte.transforms.engine import AHEAD, interrupting
 from rapidbyte.transforms.flow import Batch
 from rapidbyte.transforms.misfits import sifted
 from rapidbyte.values import frozen
@@ -133,7 +132,7 @@ class DuckDatabase:
         """The stream's columns and types. Raises ConfigError, SourceError."""
         require_text(stream)
         connection = self._open()
-        with _told(stream.name, is_asked=True), _interrupted(connection, self._stop):
+        with _told(stream.name, is_asked=True), interrupting(connection, self._stop):
             _require_one(connection, stream)
             described = connection.execute(f"SELECT * FROM {from_clause(stream)} LIMIT 0").description  # noqa: S608
             types = {str(name): str(kind) for name, kind, *_ in described}
@@ -300,7 +299,7 @@ def read_partition(task: DuckTask, partition: Partition, stop: Stop, worker: int
     try:
         with (
             _told(task.stream.name),
-            _interrupted(connection, stop),
+            interrupting(connection, stop),
             closing(_batches(task, connection, partition, stop)) as batches,
         ):
             yield TableBlocks(batches, stop)
@@ -342,25 +341,6 @@ def _converted(task: DuckTask, sandbox: Sandbox, batch: pa.RecordBatch) -> pa.Re
                 hint=f"allow_lossy: [{column.name}] in the stream cuts off what does not fit",
             ) from error
     return pa.RecordBatch.from_arrays(arrays, names=[column.name for column in task.columns])
-
-
-@contextmanager
-def _interrupted(connection: Any, stop: Stop) -> Generator[None]:
-    """Inside, a statement that runs ends when `stop` says so."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.1):
-            if stop():
-                connection.interrupt()
-
-    watcher = threading.Thread(target=watch, name="rapidbyte-duckdb-stop", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
 
 
 @contextmanager
