@@ -286,7 +286,7 @@ class StreamResult:
     records_written: int | None
     """Rows published; 0 where none were, also in a dry run; null where it was skipped or not begun."""
     records_rejected: int | None
-    """Bad rows that were set aside (`on_data_error`); in a dry run those that would be; null: none judged."""
+    """Bad rows set aside, 0 where the load was given up; of a dry run those that would be; null: none judged."""
     bytes_read: int | None
     """Of the committed partitions: COPY payload from a server, Arrow data from files; null where there was none."""
     bytes_written: int | None

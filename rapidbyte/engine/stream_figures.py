@@ -72,7 +72,9 @@ def _rows_read(outcome: StreamOutcome) -> int:
 
 
 def _rows_rejected(outcome: StreamOutcome) -> int:
-    """Rows that were set aside by the workers, and by the leader when it published."""
+    """Rows that were set aside by the workers, and by the leader when it published; none of a load that is given up."""
+    if outcome.published is None and not outcome.resumable:
+        return 0  # deleted with it
     published = outcome.published.rejected if outcome.published is not None else 0
     return published + sum(receipt.rejected for receipt in _receipts(outcome))
 
@@ -185,7 +187,7 @@ def _set_aside(outcome: StreamOutcome) -> tuple[str, ...]:
     if not _rows_written(outcome):
         rows = f"no row was loaded, and {rows}"
     if outcome.plan.rejects.action == "dlq":
-        return (f"{rows} set aside: `rapidbyte rejects list PIPELINE` names them",)
+        return (f"{rows} set aside: `rapidbyte rejects list PIPELINE` names {'it' if count == 1 else 'them'}",)
     return (f"{rows} set aside: they were not kept",)
 
 
