@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -35,7 +36,7 @@ LOST_RACES = frozenset({"XX000", "23505", "40001", "40P01"})
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 30
 """How long a look at a table waits for whoever has locked it."""
 
 CLEANUP_SECONDS = 5.0
@@ -96,8 +97,7 @@ class LeaderSession:
         """A transaction that reads, and leaves no trace."""
         connection = self.open()
         with translated("destination", doing):
-            begin(connection, OWN_SQL, mode=READ_ONLY)
-            locks.limit_waits(connection, LOOK_SECONDS)
+            begin(connection, (*OWN_SQL, ("lock_timeout", f"{LOOK_SECONDS}s")), mode=READ_ONLY)
             try:
                 yield connection
             finally:
@@ -199,8 +199,13 @@ def end_backend(connection: PgConnection, pid: int | None, name: str) -> None:
 
 
 def _alive(connection: PgConnection) -> bool:
+    """Asked only where something has come unasked: the server's last word, the end of the stream, or a notice."""
     if connection.closed:
         return False
+    arrived = select.poll()
+    arrived.register(connection.pgconn.socket, select.POLLIN)
+    if not arrived.poll(0):
+        return True
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError:

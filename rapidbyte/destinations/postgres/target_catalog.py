@@ -213,12 +213,16 @@ ORDER BY 4 NULLS FIRST, 1, 2
 """
 
 
+_PARTS = (_COLUMNS, _INDEXES, _CHECKS, _DEPENDENTS, _FIRING, _GRANTS, _UNIDENTIFIED)
+
+
 def look_up(connection: PgConnection, name: QualifiedName) -> TargetFacts:
     """The target of this name as the caller's transaction sees it, also where there is none."""
-    schema_oid, may_create, may_use, publications, of_all = connection.execute(
-        _SCHEMA, {"schema": name.schema}
-    ).fetchall()[0]
-    found = connection.execute(_TABLE, {"schema": name.schema, "name": name.name}).fetchone()
+    with connection.pipeline():
+        of_schema = connection.execute(_SCHEMA, {"schema": name.schema})
+        of_table = connection.execute(_TABLE, {"schema": name.schema, "name": name.name})
+    schema_oid, may_create, may_use, publications, of_all = of_schema.fetchall()[0]
+    found = of_table.fetchone()
     basis: dict[str, Any] = {
         "name": name,
         "schema_exists": schema_oid is not None,
@@ -236,13 +240,13 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
     oid, kind, owner, owned, member, may_set, privileges, secured, comment, options, plain, obstacles = row
     if kind not in ("r", "p"):
         return TargetFacts(**basis, oid=oid, kind=kind, owner=owner, owned=owned)
-    columns = tuple(map(_column, connection.execute(_COLUMNS, {"oid": oid}).fetchall()))
-    indexes = tuple(map(_index, connection.execute(_INDEXES, {"oid": oid}).fetchall()))
-    constraints = connection.execute(_CHECKS, {"oid": oid}).fetchall()
-    dependents = [text for (text,) in connection.execute(_DEPENDENTS, {"oid": oid}).fetchall()]
-    firing = connection.execute(_FIRING, {"oid": oid}).fetchall()
-    grants = connection.execute(_GRANTS, {"oid": oid}).fetchall()
-    unidentified = connection.execute(_UNIDENTIFIED, {"oid": oid}).fetchall()
+    with connection.pipeline():
+        asked = [connection.execute(each, {"oid": oid}) for each in _PARTS]
+    found_columns, found_indexes, constraints, dependents, firing, grants, unidentified = (
+        each.fetchall() for each in asked
+    )
+    columns = tuple(map(_column, found_columns))
+    indexes = tuple(map(_index, found_indexes))
     columns_in_the_way = [
         f"column {column.name} is {'generated' if column.column.generated else 'an identity column'}"
         for column in columns
@@ -277,7 +281,7 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
             *columns_in_the_way,
             *(index.special for index in indexes if index.special is not None),
             *(special for *_, special in constraints if special is not None),
-            *dependents,
+            *(text for (text,) in dependents),
         ),
         triggers=tuple(name for what, name in firing if what == "trigger"),
         rules=tuple(name for what, name in firing if what == "rule"),

@@ -254,13 +254,13 @@ def open_session(task: ReadTask, worker: int, stop: Stop) -> PgConnection:
 
 def enter_snapshot(connection: PgConnection, task: ReadTask) -> None:
     """Begins a transaction that sees what the snapshot's holder sees, and locks what it has locked."""
-    begin(connection, SESSION, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    settings = (*SESSION, ("lock_timeout", f"{LOCK_SECONDS}s"))
+    begin(connection, settings, mode="ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(task.snapshot_id)))
     except SNAPSHOT_GONE as error:
         raise snapshot_lost() from error
     connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (task.search_path,))
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{LOCK_SECONDS}s")))
     try:
         for statement in lock_statements(task.locks):
             connection.execute(statement)
