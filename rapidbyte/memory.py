@@ -23,6 +23,9 @@ POOL_VARIABLE = "ARROW_DEFAULT_MEMORY_POOL"
 _SETTINGS = "JE_ARROW_MALLOC_CONF"
 """Read by Arrow's jemalloc when it starts, so set before Arrow is loaded."""
 
+_ARENAS_VARIABLE = "MALLOC_ARENA_MAX"
+"""glibc's own."""
+
 SMALLEST_BYTES = 256 << 10
 """Of a mapping that is worth a call of the system."""
 
@@ -32,20 +35,24 @@ _MADV_DONTNEED = 4
 """Of Linux."""
 
 
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
+
+
 def choose_pool() -> None:
     """Lets Arrow use one arena of jemalloc, unless somebody in this process has loaded Arrow before, or chosen.
 
-    May be called again. Where this Arrow was built without jemalloc, its default stays.
+    Through Arrow's own variable: a pool that is set once Arrow is there is Python's alone, and what reads Parquet and
+    computes keeps the default one. glibc's malloc, from which Python, DuckDB and libpq have theirs, gets one arena,
+    too: each keeps what was freed in it. To be called before threads are started; may be called again. On Linux alone.
     """
-    if "pyarrow" in sys.modules or POOL_VARIABLE in os.environ:
+    if "pyarrow" in sys.modules or POOL_VARIABLE in os.environ or sys.platform != "linux":
         return
-    os.environ.setdefault(_SETTINGS, "narenas:1")
-    import pyarrow as pa
-
-    try:
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
-    except NotImplementedError:
-        return
+    os.environ[POOL_VARIABLE] = "jemalloc"
+    os.environ.setdefault(_SETTINGS, "narenas:1,tcache:false")
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None and _ARENAS_VARIABLE not in os.environ:
+        set_option(_M_ARENA_MAX, 1)
 
 
 def release_libraries() -> None:

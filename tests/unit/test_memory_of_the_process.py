@@ -25,7 +25,7 @@ def backend(*statements: str, **environment: str) -> str:
 def test_the_pool_of_one_arena_is_chosen() -> None:
     """jemalloc, with its settings in the environment."""
     shown = backend(CHOOSE, SHOW, "import os; print(os.environ['JE_ARROW_MALLOC_CONF'])")
-    assert shown.split() == ["jemalloc", "narenas:1"]
+    assert shown.split() == ["jemalloc", "narenas:1,tcache:false"]
 
 
 def test_who_has_chosen_or_loaded_arrow_before_keeps_the_pool() -> None:
