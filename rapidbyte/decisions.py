@@ -135,10 +135,21 @@ PROCESS_BYTES = 96 * 1024 * 1024
 """What a process that loads from PostgreSQL takes without large rows: the interpreter, libraries, a few workers."""
 
 
-def flush_settings(resources: Resources, workers: int) -> FlushSettings:
-    """Hand-over bounded in bytes: half of `max_memory` shared by the workers, blocks of a sixteenth of that."""
+TRANSFORM_COPIES = 8
+"""Rows of a server on their way through transforms are at most so many times in memory what a worker has under way: as
+COPY's text, as Arrow's, in DuckDB, as its result, encoded."""
+
+
+def flush_settings(resources: Resources, workers: int, *, transformed: bool = False) -> FlushSettings:
+    """Hand-over bounded in bytes: half of `max_memory` shared by the workers, blocks of a sixteenth of that.
+
+    With `transformed` rows of a server an eighth of a worker's share is under way, and 1 MB at most.
+    """
     share = max(256 * 1024, resources.max_memory_bytes // 2 // max(1, workers))
-    inflight = min(share, 4 * 1024 * 1024, resources.max_batch_bytes * resources.max_inflight_batches)
+    most = 4 * 1024 * 1024
+    if transformed:
+        share, most = max(64 * 1024, share // TRANSFORM_COPIES), 1024 * 1024
+    inflight = min(share, most, resources.max_batch_bytes * resources.max_inflight_batches)
     return FlushSettings(
         block_bytes=max(16 * 1024, min(256 * 1024, inflight // 4)),
         max_inflight_bytes=inflight,
@@ -250,7 +261,11 @@ def make_plan(
         streams=_each_once(streams),
         choice=choice,
         checkpoint_interval_bytes=resources.checkpoint_interval_bytes,
-        flush=flush_settings(resources, choice.limit),
+        flush=flush_settings(
+            resources,
+            choice.limit,
+            transformed=source is not None and any(stream.shape.transforms for stream in streams),
+        ),
         max_retries=resources.max_retries,
         source=source,
         destination=destination,

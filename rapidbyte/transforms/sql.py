@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_BYTES = 1 << 20
-"""About the size of a batch that DuckDB hands back, by the width of the first rows that it was given."""
+"""About the size of a batch that DuckDB hands back, by the width of the first rows that it was given. Where those are
+few, because little memory may be taken, four times theirs."""
 
 FEWEST_ROWS, MOST_ROWS = 4, 32768
 """Of such a batch."""
@@ -118,7 +119,7 @@ class SqlStep:
                 _filled(database, table, stop)
             with explained("the sql transform", stop, feed):
                 rows = self._result(database, feed)
-                size = max(FEWEST_ROWS, min(MOST_ROWS, BATCH_BYTES // max(1, taken.row_bytes)))
+                size = max(FEWEST_ROWS, min(MOST_ROWS, taken.batch_bytes // max(1, taken.row_bytes)))
                 found = iter(rows.to_arrow_reader(size))
             while (batch := self._next(found, feed, stop)) is not None:
                 yield Batch(rows=batch)
@@ -235,6 +236,7 @@ class _Taken:
         self._batches = batches
         self._first = next(batches, None)
         rows = self._first.rows if self._first is not None else None
+        self.batch_bytes = min(BATCH_BYTES, max(4096, 4 * rows.nbytes)) if rows is not None else BATCH_BYTES
         self.row_bytes = rows.nbytes // rows.num_rows if rows is not None and rows.num_rows else 1
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

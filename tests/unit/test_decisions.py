@@ -82,3 +82,15 @@ def test_large_rows_have_what_a_process_leaves_of_the_memory_and_half_of_it_at_l
     """Megabytes; a row of them all is the longest."""
     found = flush_settings(Resources(max_memory_bytes=memory * MB), 2)
     assert (found.large_rows_bytes, found.max_row_bytes) == (room * MB, memory * MB)
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "inflight", "block"),
+    [(256, 2, 1024, 256), (256, 16, 1024, 256), (64, 8, 512, 128), (32, 4, 512, 128), (16, 8, 128, 32), (1, 8, 64, 16)],
+)
+def test_what_is_under_way_to_transforms_is_an_eighth_of_a_workers_share(
+    memory: int, workers: int, inflight: int, block: int
+) -> None:
+    """Kilobytes; the share is that of half the memory. Rows are several times in memory there."""
+    found = flush_settings(Resources(max_memory_bytes=memory * MB), workers, transformed=True)
+    assert (found.max_inflight_bytes >> 10, found.block_bytes >> 10) == (inflight, block)
