@@ -16,6 +16,10 @@ CORES_PER_WORKER = 4
 before workers can scale."""
 
 
+PIPES_SHARE = 0.9
+"""Of what several pipes gain over one: workers that gain less than that have missed, also where pipes gain little."""
+
+
 @frozen
 class Finding:
     """What was found for a target: the figure that counts, and the most favourable iteration's."""
@@ -155,7 +159,7 @@ def _gain(limit: float) -> Callable[[BenchReport], Finding | str]:
             return "it takes --workers 1 and another number"
         gained, best = max(((_times(single, each), each) for each in several), key=lambda pair: pair[0])
         pipes = max((_times(one, more) for one, more in _pipes(report)), default=limit)
-        if gained < limit and pipes < limit:
+        if PIPES_SHARE * pipes <= gained < limit and pipes < limit:
             return f"{gained:.2f} times as fast, but several psql pipes are only {pipes:.2f} times as fast as one here"
         ratios = [one / more for one, more in zip(single.walls_s, best.walls_s, strict=True)]
         return Finding(value=gained, best=max(ratios), noisy=is_noisy(single) or is_noisy(best))

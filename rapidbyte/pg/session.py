@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import generators, sql
@@ -121,6 +121,22 @@ def _assignments(command: LiteralString, settings: Sequence[tuple[str, str]]) ->
         )
         for name, value in settings
     ]
+
+
+def ask_together(
+    connection: PgConnection, queries: Sequence[LiteralString], parameters: Mapping[str, object]
+) -> list[list[tuple[Any, ...]]]:
+    """The rows of each query, in order, in one round trip: they travel in one message, with the values in their text.
+
+    psycopg's pipeline mode would do the same, but a stop that comes while it is on leaves it on, and the ROLLBACK that
+    should follow is refused.
+    """
+    cursor = psycopg.ClientCursor(connection)
+    cursor.execute(sql.SQL("; ").join(map(sql.SQL, queries)), parameters)
+    found = [cursor.fetchall()]
+    while cursor.nextset():
+        found.append(cursor.fetchall())
+    return found
 
 
 def commit(connection: PgConnection, *, sent: Callable[[], None] | None = None) -> None:

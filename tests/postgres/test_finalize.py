@@ -428,6 +428,41 @@ def test_a_large_table_that_autovacuum_leaves_alone_is_analysed_fully(destinatio
     assert rows_of(destination_db, DONE_OR_LEFT) == [(False, 0)]
 
 
+@pytest.mark.parametrize("option", ["autovacuum_analyze_threshold = 1000000000", "autovacuum_analyze_scale_factor = 1"])
+def test_a_table_that_autovacuum_would_pass_over_is_analysed_fully(option: str, destination_db: str) -> None:
+    """By the storage parameters of the table whose place the stage takes."""
+    run(destination_db, ORDERS + f"CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders) WITH ({option})")
+    with lead(destination_db, "orders", write_mode="replace") as load:
+        assert load.publish(MANY).publish == "swap"
+    assert rows_of(destination_db, BOUNDS) == [(3, 101)]
+
+
+def test_columns_keep_their_own_target_in_a_swap(destination_db: str) -> None:
+    """They get it with the publish, so a large stage is analysed after it."""
+    run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders)")
+    run(destination_db, "ALTER TABLE raw.orders ALTER id SET STATISTICS 500; INSERT INTO raw.orders VALUES (1, 'a', 1)")
+    with lead(destination_db, "orders", write_mode="replace") as load:
+        assert load.publish(MANY).publish == "swap"
+    assert rows_of(destination_db, BOUNDS) == [(3, 501)]
+
+
+@pytest.mark.parametrize("key", ["", ", PRIMARY KEY (id)"])
+def test_a_replace_in_place_by_fewer_rows_is_analysed(key: str, destination_db: str) -> None:
+    """D13: what it deleted counts, too; no query is planned for the old rows."""
+    run(
+        destination_db,
+        ORDERS + f"CREATE SCHEMA raw; CREATE TABLE raw.orders (id int, note text, price numeric(10,2){key})",
+    )
+    run(destination_db, "INSERT INTO raw.orders SELECT i, 'y', 2 FROM generate_series(1, 20000) i")
+    run(destination_db, "CREATE VIEW raw.seen AS TABLE raw.orders")
+    run(destination_db, "ANALYZE raw.orders")
+    with lead(destination_db, "orders", write_mode="replace") as load:
+        assert load.publish("SELECT i, 'x', 1.50 FROM generate_series(1, 500) i").publish == "in_place"
+    assert rows_of(destination_db, "SELECT reltuples FROM pg_class WHERE oid = 'raw.orders'::regclass") == [(500.0,)]
+    common = "SELECT most_common_vals::text FROM pg_stats WHERE schemaname = 'raw' AND attname = 'note'"
+    assert rows_of(destination_db, common) == [("{x}",)]
+
+
 def test_few_rows_more_leave_the_statistics_of_a_large_table(destination_db: str, server_log) -> None:
     """D13: where it has them; the server counts the rows, and analyses the table when a tenth has changed."""
     run(destination_db, ORDERS + "CREATE SCHEMA raw; CREATE TABLE raw.orders (LIKE app.orders)")

@@ -97,6 +97,7 @@ def test_workers_are_not_judged_where_pipes_gain_as_little() -> None:
         "1.15 times as fast, but several psql pipes are only 1.18 times as fast as one here",
     )
     assert verdicts(report({**walls, TWO: (5.0,) * 3}, profile="medium"))[name] == "met"
+    assert verdicts(report({**walls, TWO: (5.7,) * 3}, profile="medium"))[name] == "missed"
     scaled = {**walls, "psql | psql, 2 pipes": (5.0,) * 3}
     assert verdicts(report(scaled, profile="medium"))[name] == "missed"
 

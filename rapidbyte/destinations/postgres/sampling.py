@@ -26,6 +26,12 @@ LEAST_TARGET = 10
 BECOMES_TARGET: frozenset[PublishMethod] = frozenset({"rename", "swap"})
 """The stage becomes the table."""
 
+MARGIN = 1.2
+"""The number of rows by which autovacuum decides is an estimate from the sample's pages."""
+
+ADDS_OR_MERGES: frozenset[PublishMethod] = frozenset({"insert", "direct", "merge"})
+"""Changes as many rows as were loaded, at most; a replace in place deletes others as well."""
+
 ADDS_ROWS: frozenset[PublishMethod] = frozenset({"insert", "direct"})
 """Every row of the load is a row more."""
 
@@ -42,12 +48,21 @@ class AnalysedTable:
     """The server analyses the table by itself: it is on, and the table is an ordinary one that does not refuse it."""
     computed: bool
     """It has an index of an expression, whose statistics come only with those of all columns."""
+    postponed: bool
+    """The table whose place it will take has an index of an expression, or a column with a target of its own: both
+    come with the publish, and the statistics after it."""
     rows: float
     """At the last ANALYZE; 0 or less where there was none."""
     unseen: int
     """Rows that have changed since then, as far as sessions have told it."""
-    due: float
-    """As many of them bring autovacuum to analyse the table."""
+    threshold: float
+    scale: float
+    """More changed rows than `threshold` + `scale` x the table's rows bring autovacuum to analyse it: its own storage
+    parameters, or those of the table whose place it will take, else the server's settings."""
+
+    def due(self, rows: float) -> float:
+        """Up to so many changed rows nothing comes, where the last ANALYZE found `rows`."""
+        return self.threshold + self.scale * max(rows, 0.0)
 
 
 @frozen
@@ -63,19 +78,27 @@ class Sample:
 def sample(table: AnalysedTable, loaded: int, publish: PublishMethod) -> Sample | None:
     """The ANALYZE after a load of `loaded` rows; None where the statistics that the table has are still its own.
 
-    A load into a table with rows may be a small part of it. The server's own rule then tells whether it matters (a
-    tenth of the rows, unless set otherwise): less is counted, and autovacuum comes when it is due. A small sample
-    takes the place of a large one only where autovacuum is sure to come.
+    An append or a merge may be a small part of the table. The server's own rule then tells whether it matters (50
+    rows and a tenth of the table's, unless set otherwise): less is counted, and autovacuum comes when it is due. A
+    small sample takes the place of a large one only where autovacuum is sure to come.
     """
     whole = Sample(target=table.target)
     target = max(LEAST_TARGET, loaded // LOADED_ROWS)
     if not table.autovacuum or table.computed or target >= table.target:
         return whole
-    if publish not in BECOMES_TARGET:
-        if table.rows > 0 and table.unseen + loaded <= table.due:
-            return None
-        # A merge, and a replace by key, writes what differs, which may be no row; and what sessions have told may
-        # hold the loaded rows already.
-        if publish not in ADDS_ROWS or max(table.unseen, loaded) <= table.due:
-            return whole
-    return whole if loaded <= LEAST_TARGET * SAMPLED_ROWS else Sample(target=target, columns=table.columns)
+    if publish in ADDS_OR_MERGES and table.rows > 0 and table.unseen + loaded <= table.due(table.rows):
+        return None
+    if loaded <= LEAST_TARGET * SAMPLED_ROWS or not _autovacuum_comes(table, loaded, publish):
+        return whole
+    return Sample(target=target, columns=table.columns)
+
+
+def _autovacuum_comes(table: AnalysedTable, loaded: int, publish: PublishMethod) -> bool:
+    """After an ANALYZE that finds the new number of rows, and leaves the count of changed ones as it is."""
+    if publish in BECOMES_TARGET:
+        return loaded > MARGIN * table.due(loaded)
+    if publish not in ADDS_ROWS:
+        # A merge, and a replace by key, writes what differs, which may be no row.
+        return False
+    # What sessions have told may hold the loaded rows already.
+    return max(table.unseen, loaded) > MARGIN * table.due(max(table.rows, 0.0) + loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -46,6 +47,10 @@ for then."""
 LONGEST_CLEANUP = "20s"
 """How long one statement of cleaning up may take after the run was told to stop, whatever it does."""
 
+FRESH_SECONDS = 2.0
+"""For so long after a transaction began a silent connection is taken for alive. What cuts connections without a word
+(NAT, a balancer) does so after minutes without traffic."""
+
 READ_ONLY = "ISOLATION LEVEL READ COMMITTED READ ONLY"
 READ_WRITE = "ISOLATION LEVEL READ COMMITTED READ WRITE"
 
@@ -63,6 +68,7 @@ class LeaderSession:
         self._connection: PgConnection | None = None
         self._backend: int | None = None
         """Of the connection that is, or was: libpq forgets it when the connection is lost."""
+        self._used_s = 0.0
         self.race_retries = 0
         """How often setup lost a race with another session's DDL, and was tried again."""
 
@@ -75,7 +81,7 @@ class LeaderSession:
         stop = stop or self.stop
         if self._connection is not None:
             self._connection.stop = stop
-            if not _alive(self._connection):
+            if self._connection.closed or not (self._is_fresh() or _alive(self._connection)):
                 self.close()
         if self._connection is None:
             self._connection = connect(self._login, side="destination", application_name=self._name, stop=stop)
@@ -85,7 +91,13 @@ class LeaderSession:
                 self._connection.execute("SET idle_session_timeout = 0")
                 end_backend(self._connection, self._backend, self._name)
             self._backend = self._connection.info.backend_pid
+        self._used_s = time.monotonic()
         return self._connection
+
+    def _is_fresh(self) -> bool:
+        """Used a moment ago, and quiet since: then the server is not asked whether it is there."""
+        connection = self._connection
+        return connection is not None and time.monotonic() - self._used_s < FRESH_SECONDS and _is_quiet(connection)
 
     @property
     def in_use(self) -> PgConnection | None:
@@ -198,14 +210,14 @@ def end_backend(connection: PgConnection, pid: int | None, name: str) -> None:
     )
 
 
-def _alive(connection: PgConnection) -> bool:
-    """Asked only where something has come unasked: the server's last word, the end of the stream, or a notice."""
-    if connection.closed:
-        return False
+def _is_quiet(connection: PgConnection) -> bool:
+    """Nothing has come unasked: neither the server's last word nor the end of the stream."""
     arrived = select.poll()
     arrived.register(connection.pgconn.socket, select.POLLIN)
-    if not arrived.poll(0):
-        return True
+    return not arrived.poll(0)
+
+
+def _alive(connection: PgConnection) -> bool:
     try:
         connection.execute("SELECT 1")
     except psycopg.OperationalError:

@@ -75,21 +75,24 @@ def analysed_alongside(
 def _analysed(session: LeaderSession, contract: WriteContract, stage: QualifiedName, loaded: int) -> bool:
     """Whether it could be analysed. Where not, for want of a connection say, it is done after publishing."""
     try:
-        return not _analyse(session, stage, contract.target, loaded, contract.publish)
+        return _analyse(session, stage, contract.target, loaded, contract.publish) == []
     except RapidbyteError:
         return False
 
 
 def _analyse(
     session: LeaderSession, table: QualifiedName, target: QualifiedName, loaded: int, publish: PublishMethod
-) -> list[str]:
-    """The server's warnings."""
+) -> list[str] | None:
+    """The server's warnings; None where it is to be done once the table has taken its target's place."""
     notices: list[str] = []
     with session.changing(f"analysing {table}") as connection:
         handler = _collector(notices)
         connection.add_notice_handler(handler)
         try:
-            chosen = sample(_look_at(connection, table, target), loaded, publish)
+            found = _look_at(connection, table, target)
+            if found.postponed:
+                return None
+            chosen = sample(found, loaded, publish)
             if chosen is not None:
                 connection.execute(_SETTINGS, (str(chosen.target),))
                 connection.execute(ddl.analyze(table, chosen.columns))
@@ -104,22 +107,33 @@ SELECT pg_catalog.set_config('lock_timeout', '10s', true),
 """
 
 _ANALYSED_TABLE = """
+WITH named AS (
+    SELECT c.oid, c.relkind, c.reltuples, pg_catalog.to_regclass(%(target)s)::pg_catalog.oid AS target
+    FROM pg_catalog.pg_class c WHERE c.oid = %(table)s::pg_catalog.regclass
+), options AS (
+    SELECT o.option_name AS name, o.option_value AS value
+    FROM named n JOIN pg_catalog.pg_class t ON t.oid IN (n.oid, n.target),
+         pg_catalog.pg_options_to_table(t.reloptions) o
+)
 SELECT ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
+             WHERE a.attrelid = n.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
        pg_catalog.current_setting('default_statistics_target')::int AS target,
-       c.relkind = 'r'
+       n.relkind = 'r'
        AND pg_catalog.current_setting('autovacuum')::bool AND pg_catalog.current_setting('track_counts')::bool
-       AND NOT EXISTS (
-           SELECT FROM pg_catalog.pg_class t, pg_catalog.pg_options_to_table(t.reloptions) o
-           WHERE t.oid IN (c.oid, pg_catalog.to_regclass(%(target)s)::pg_catalog.oid)
-             AND o.option_name = 'autovacuum_enabled' AND NOT o.option_value::bool) AS autovacuum,
-       EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indexprs IS NOT NULL) AS computed,
-       c.reltuples::float8 AS rows,
-       pg_catalog.pg_stat_get_mod_since_analyze(c.oid) AS unseen,
-       pg_catalog.current_setting('autovacuum_analyze_threshold')::float8
-       + pg_catalog.current_setting('autovacuum_analyze_scale_factor')::float8
-         * greatest(c.reltuples, 0)::float8 AS due
-FROM pg_catalog.pg_class c WHERE c.oid = %(table)s::pg_catalog.regclass
+       AND NOT EXISTS (SELECT FROM options WHERE name = 'autovacuum_enabled' AND NOT value::bool) AS autovacuum,
+       EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = n.oid AND i.indexprs IS NOT NULL) AS computed,
+       n.target <> n.oid
+       AND (EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = n.target AND i.indexprs IS NOT NULL)
+            OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                       WHERE a.attrelid = n.target AND a.attnum > 0 AND coalesce(a.attstattarget, -1) >= 0)
+           ) AS postponed,
+       n.reltuples::float8 AS rows,
+       pg_catalog.pg_stat_get_mod_since_analyze(n.oid) AS unseen,
+       coalesce((SELECT max(value::float8) FROM options WHERE name = 'autovacuum_analyze_threshold'),
+                pg_catalog.current_setting('autovacuum_analyze_threshold')::float8) AS threshold,
+       coalesce((SELECT max(value::float8) FROM options WHERE name = 'autovacuum_analyze_scale_factor'),
+                pg_catalog.current_setting('autovacuum_analyze_scale_factor')::float8) AS scale
+FROM named n
 """
 """A stage takes the target's storage parameters when it takes its place."""
 
@@ -127,15 +141,17 @@ FROM pg_catalog.pg_class c WHERE c.oid = %(table)s::pg_catalog.regclass
 def _look_at(connection: PgConnection, table: QualifiedName, target: QualifiedName) -> AnalysedTable:
     names = {"table": ddl.identifier(table).as_string(), "target": ddl.identifier(target).as_string()}
     (row,) = connection.execute(_ANALYSED_TABLE, names).fetchall()
-    columns, default, autovacuum, computed, rows, unseen, due = row
+    columns, default, autovacuum, computed, postponed, rows, unseen, threshold, scale = row
     return AnalysedTable(
         columns=tuple(columns),
         target=default,
         autovacuum=autovacuum,
         computed=computed,
+        postponed=bool(postponed),
         rows=rows,
         unseen=unseen,
-        due=due,
+        threshold=threshold,
+        scale=scale,
     )
 
 
@@ -146,7 +162,7 @@ def with_statistics(
     try:
         if renewed and not _has_computed_index(session, contract.target):
             return report
-        notices = _analyse(session, contract.target, contract.target, report.rows, report.publish)
+        notices = _analyse(session, contract.target, contract.target, report.rows, report.publish) or []
     except RapidbyteError as error:
         notices = [error.message]
     warnings = tuple(f"statistics of {contract.target} were not renewed: {notice}" for notice in notices)

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from rapidbyte.destinations.postgres.target import CheckFacts, Grant, IndexFacts, TargetColumn, TargetFacts
 from rapidbyte.model import Column, ColumnType, QualifiedName
-from rapidbyte.pg.session import PgConnection
+from rapidbyte.pg.session import PgConnection, ask_together
 
 _SCHEMA: LiteralString = """
 SELECT n.oid,
@@ -218,11 +218,9 @@ _PARTS = (_COLUMNS, _INDEXES, _CHECKS, _DEPENDENTS, _FIRING, _GRANTS, _UNIDENTIF
 
 def look_up(connection: PgConnection, name: QualifiedName) -> TargetFacts:
     """The target of this name as the caller's transaction sees it, also where there is none."""
-    with connection.pipeline():
-        of_schema = connection.execute(_SCHEMA, {"schema": name.schema})
-        of_table = connection.execute(_TABLE, {"schema": name.schema, "name": name.name})
-    schema_oid, may_create, may_use, publications, of_all = of_schema.fetchall()[0]
-    found = of_table.fetchone()
+    of_schema, of_table = ask_together(connection, (_SCHEMA, _TABLE), {"schema": name.schema, "name": name.name})
+    schema_oid, may_create, may_use, publications, of_all = of_schema[0]
+    found = of_table[0] if of_table else None
     basis: dict[str, Any] = {
         "name": name,
         "schema_exists": schema_oid is not None,
@@ -240,10 +238,8 @@ def _existing(connection: PgConnection, basis: dict[str, Any], row: tuple[Any, .
     oid, kind, owner, owned, member, may_set, privileges, secured, comment, options, plain, obstacles = row
     if kind not in ("r", "p"):
         return TargetFacts(**basis, oid=oid, kind=kind, owner=owner, owned=owned)
-    with connection.pipeline():
-        asked = [connection.execute(each, {"oid": oid}) for each in _PARTS]
-    found_columns, found_indexes, constraints, dependents, firing, grants, unidentified = (
-        each.fetchall() for each in asked
+    found_columns, found_indexes, constraints, dependents, firing, grants, unidentified = ask_together(
+        connection, _PARTS, {"oid": oid}
     )
     columns = tuple(map(_column, found_columns))
     indexes = tuple(map(_index, found_indexes))
