@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from rapidbyte.contract import WriteContract
 from rapidbyte.errors import DataError, RapidbyteError
-from rapidbyte.plan import ColumnPlan, StreamPlan
+from rapidbyte.plan import StreamPlan
 from rapidbyte.rejects import RejectPolicy
 
 
-def with_way_out(error: RapidbyteError, rejects: RejectPolicy, columns: Sequence[ColumnPlan] = ()) -> RapidbyteError:
-    """The error of one bad row says how to load the others; one that has a hint of its own keeps it.
-
-    Of a file's column, whose type in the target may be that of the first files alone, it says what that is.
-    """
+def with_way_out(error: RapidbyteError, rejects: RejectPolicy, stream: StreamPlan | None = None) -> RapidbyteError:
+    """The error of one bad row says how to load the others; one that has a hint of its own keeps it."""
     is_a_row = isinstance(error, DataError) and error.context.line is not None
     if is_a_row and error.hint is None and not rejects.sets_aside:
         aside = "have such rows set aside: `on_data_error: dlq` or `skip` at the destination"
-        error.hint = f"correct the row, or {aside}"
-        settled = next((each for each in columns if each.target.name == error.context.column), None)
-        if error.code == "value_does_not_fit" and settled is not None and settled.source.reason is not None:
-            kind = f"{settled.target.name} is {settled.target.type.name} in the target"
-            error.hint = f"{kind}: correct the row, alter the column's type there, or {aside}"
+        typed = _about_the_type(error, stream) if stream is not None else None
+        error.hint = f"correct the row, or {aside}" if typed is None else f"{typed}, or {aside}"
     return error
+
+
+def _about_the_type(error: RapidbyteError, stream: StreamPlan) -> str | None:
+    """What the type of a column that was made of files is, and where it can be changed; None for other errors.
+
+    Where the target is there, its type may be that of the first files alone; else the type is what the stream says.
+    """
+    settled = next((each for each in stream.columns if each.target.name == error.context.column), None)
+    if error.code != "value_does_not_fit" or settled is None or settled.source.reason is None:
+        return None
+    kind = settled.target.type.name
+    if stream.replace.target_exists:
+        return f"{settled.target.name} is {kind} in the target: correct the row, alter the column's type there"
+    if stream.shape.kind == "file" and not stream.shape.transforms:
+        return (
+            f"{settled.target.name} is read as {kind}: correct the row, give it another type by `types` in the stream"
+        )
+    return None
 
 
 def of_the_target(error: RapidbyteError, contract: WriteContract) -> RapidbyteError:

@@ -345,7 +345,7 @@ class Loading:
     def _end_failed(self, load: StreamLoad, error: RapidbyteError, reports: tuple[WorkerReport, ...] = ()) -> None:
         cause = or_fenced(self._work, self._work.stopping.told(error))
         told = explained(of_the_target(copy(cause), load.contract), load.plan)
-        told = with_way_out(told, load.plan.rejects, load.plan.columns)
+        told = with_way_out(told, load.plan.rejects, load.plan)
         told.context = replace(told.context, stream=load.name)
         told.at(table=str(load.plan.target), afterwards=afterwards(load.plan, told))
         cancelled = isinstance(told, CancelledError)

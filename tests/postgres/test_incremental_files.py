@@ -92,6 +92,28 @@ def test_later_numbers_that_the_first_file_did_not_foresee_are_refused_with_the_
     assert [x for (x,) in admin.execute("SELECT x::text FROM raw.orders WHERE id >= 5 ORDER BY id")] == list(later)
 
 
+def test_a_value_that_does_not_fit_a_new_table_is_told_where_its_type_is_said(
+    tmp_path: Path, destination_db: str
+) -> None:
+    """By `types`: there is no target whose column could be altered, and none is left behind (B1)."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,x\n1,08:00:2b:01:02:03\n2,no address\n")
+    error = (
+        project(tmp_path, FILES, destination_db, stream={"name": "orders", "types": {"x": "macaddr"}})
+        .run()
+        .document["error"]
+    )
+    assert (error["code"], error["column"], error["afterwards"]) == (
+        "value_does_not_fit",
+        "x",
+        "raw.orders was not created",
+    )
+    assert error["hint"] == (
+        "x is read as macaddr: correct the row, give it another type by `types` in the stream, or have such rows set"
+        " aside: `on_data_error: dlq` or `skip` at the destination"
+    )
+
+
 def test_decimals_with_an_exponent_are_read_as_what_the_target_holds(
     tmp_path: Path, destination_db: str, connect: Connect
 ) -> None:
