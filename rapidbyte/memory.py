@@ -9,6 +9,7 @@ memory back at once. Whether jemalloc gives it back after 20, 100 or 1000 ms mad
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import re
 import sys
@@ -42,17 +43,34 @@ _M_ARENA_MAX = -8
 def choose_pool() -> None:
     """Lets Arrow use one arena of jemalloc, unless somebody in this process has loaded Arrow before, or chosen.
 
-    Through Arrow's own variable: a pool that is set once Arrow is there is Python's alone, and what reads Parquet and
-    computes keeps the default one. glibc's malloc, from which Python, DuckDB and libpq have theirs, gets one arena,
-    too: each keeps what was freed in it. To be called before threads are started; may be called again. On Linux alone.
+    Through Arrow's own variables, which are read while it is loaded, so it is loaded here: a pool that is set later is
+    Python's alone, and what reads Parquet and computes keeps the default one. Afterwards they are gone from the
+    environment again, which is the caller's and its children's. glibc's malloc, from which Python, DuckDB and libpq
+    have theirs, gets one arena, too: each keeps what was freed in it. To be called before threads are started; may be
+    called again. On Linux with glibc alone: Arrow has jemalloc there, and says so on stderr where it has not.
     """
-    if "pyarrow" in sys.modules or POOL_VARIABLE in os.environ or sys.platform != "linux":
+    if "pyarrow" in sys.modules or POOL_VARIABLE in os.environ or not _has_glibc():
         return
-    os.environ[POOL_VARIABLE] = "jemalloc"
-    os.environ.setdefault(_SETTINGS, "narenas:1,tcache:false")
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None and _ARENAS_VARIABLE not in os.environ:
         set_option(_M_ARENA_MAX, 1)
+    wanted = {POOL_VARIABLE: "jemalloc", _SETTINGS: "narenas:1,tcache:false"}
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        importlib.import_module("pyarrow")
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _has_glibc() -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (ValueError, OSError):  # the name is glibc's own
+        return False
 
 
 def release_libraries() -> None:

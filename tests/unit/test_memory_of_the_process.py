@@ -21,11 +21,43 @@ def backend(*statements: str, **environment: str) -> str:
     return subprocess.run(command, env=known | environment, check=True, capture_output=True, text=True).stdout.strip()
 
 
+WATCH = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pyarrow":
+            print(os.environ["JE_ARROW_MALLOC_CONF"])
+sys.meta_path.insert(0, Watch())
+"""
+CHILD = "import os; print(sorted(name for name in os.environ if 'ARROW' in name))"
+TELL_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {CHILD!r}], check=True)"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Arrow has jemalloc on Linux")
 def test_the_pool_of_one_arena_is_chosen() -> None:
-    """jemalloc, with its settings in the environment."""
-    shown = backend(CHOOSE, SHOW, "import os; print(os.environ['JE_ARROW_MALLOC_CONF'])")
-    assert shown.split() == ["jemalloc", "narenas:1,tcache:false"]
+    """jemalloc, with its settings in the environment while Arrow is loaded; the caller's children get none of them."""
+    watched = f"exec({WATCH!r})"
+    shown = backend(watched, CHOOSE, f"{SHOW}; sys.stdout.flush()", TELL_CHILD)
+    assert shown.splitlines() == ["narenas:1,tcache:false", "jemalloc", "[]"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Arrow has jemalloc on Linux")
+def test_settings_of_jemalloc_that_somebody_has_made_are_left_as_they_were() -> None:
+    """They count, and stay in the environment."""
+    shown = backend(
+        f"exec({WATCH!r})", CHOOSE, f"{SHOW}; sys.stdout.flush()", TELL_CHILD, JE_ARROW_MALLOC_CONF="narenas:2"
+    )
+    assert shown.splitlines() == ["narenas:2", "jemalloc", "['JE_ARROW_MALLOC_CONF']"]
+
+
+ELSEWHERE = "import os; os.confstr = int"
+"""A ValueError for every name, as where the system does not know it."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by confstr")
+def test_without_glibc_arrow_keeps_its_pool() -> None:
+    """Its packages for musl have no jemalloc, of which Arrow would tell on stderr."""
+    assert backend(ELSEWHERE, CHOOSE, SHOW) == backend(SHOW)
 
 
 def test_who_has_chosen_or_loaded_arrow_before_keeps_the_pool() -> None:
