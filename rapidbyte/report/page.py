@@ -61,7 +61,7 @@ def report_page(document: Document) -> str:
     sections = [
         _header(document),
         _error(_mapping(document.get("error")), "error"),
-        _verdict(_mapping(document.get("verdict"))),
+        _verdict(_mapping(document.get("verdict"))) if not document.get("error") else "",  # it is what there is to mend
         _section("Phases", shares(_phases(_mapping(document.get("phases"))), "Phases")),
         _section("What the workers did", shares(_times(streams), "What the workers did")),
         _section("Timeline", timeline(bars, duration_s) + _legend(streams)) if bars else "",

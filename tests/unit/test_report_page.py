@@ -108,6 +108,16 @@ def test_a_failed_run_shows_its_error() -> None:
     assert "Timeline" not in page
 
 
+def test_no_advice_stands_beside_an_error() -> None:
+    """A run that failed after five seconds of work has a verdict in its result; what there is to mend is the error."""
+    document = example()
+    advice = document["verdict"]["advice"]
+    assert advice in report_page(document)
+    document.update(status="failed", exit_code=4, error={"message": "the disk is full"})
+    page = report_page(document)
+    assert ("the disk is full" in page, advice in page) == (True, False)
+
+
 junk = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
