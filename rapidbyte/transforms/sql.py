@@ -7,6 +7,7 @@ itself; any other query (aggregate, join, window, DISTINCT, ORDER BY, LIMIT, a c
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_BYTES = 1 << 20
-"""About the size of a batch that DuckDB hands back, by the width of the first rows that it was given. Where those are
-few, because little memory may be taken, four times theirs."""
+"""About the size of a batch that DuckDB hands back, by the width of the first rows that it was given. Where the first
+batches are small, because little memory may be taken, four times the size of the greatest of them."""
+
+LOOKED_AT_BYTES, MOST_LOOKED_AT = BATCH_BYTES // 4, 64
+"""Of the first batches: one alone tells nothing, as a file may begin with a batch of one row."""
 
 FEWEST_ROWS, MOST_ROWS = 4, 32768
 """Of such a batch."""
@@ -229,20 +233,26 @@ def _narrow(batches: Iterator[Batch], ahead: list[Batch]) -> Iterator[Batch]:
 
 
 class _Taken:
-    """The step's input as DuckDB gets it; the first batch is looked at before."""
+    """The step's input as DuckDB gets it; the first batches are looked at before."""
 
     def __init__(self, columns: tuple[Column, ...], batches: Iterator[Batch]) -> None:
         self._columns = columns
         self._batches = batches
-        self._first = next(batches, None)
-        rows = self._first.rows if self._first is not None else None
-        self.batch_bytes = min(BATCH_BYTES, max(4096, 4 * rows.nbytes)) if rows is not None else BATCH_BYTES
-        self.row_bytes = rows.nbytes // rows.num_rows if rows is not None and rows.num_rows else 1
+        self._first: deque[pa.RecordBatch] = deque()
+        row_count, byte_count, greatest = 0, 0, 0
+        while byte_count < LOOKED_AT_BYTES and len(self._first) < MOST_LOOKED_AT:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            self._first.append(batch.rows)
+            row_count, byte_count = row_count + batch.rows.num_rows, byte_count + batch.rows.nbytes
+            greatest = max(greatest, batch.rows.nbytes)
+        self.batch_bytes = min(BATCH_BYTES, max(4096, 4 * greatest)) if self._first else BATCH_BYTES
+        self.row_bytes = byte_count // row_count if row_count else 1
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        first, self._first = self._first, None
-        if first is not None:
-            yield duckdb_batch(self._columns, first.rows)
+        while self._first:
+            yield duckdb_batch(self._columns, self._first.popleft())
         for batch in self._batches:
             yield duckdb_batch(self._columns, batch.rows)
 

@@ -130,6 +130,23 @@ def test_a_query_may_read_its_input_twice() -> None:
     assert run(NUMBERS, query) == [{"id": 1, "n": 4}, {"id": 2, "n": 1}, {"id": 3, "n": 1}]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "handed_back"), [((1, 30_000, 30_000), 2), ((1,) * 50 + (30_000, 30_000), 2), ((64,) * 900, 225)]
+)
+def test_batches_handed_back_are_as_large_as_the_first_ones_allow(sizes: tuple[int, ...], handed_back: int) -> None:
+    """Not as a first one of a single row, as an Arrow file may begin with; small ones alone lead to small ones."""
+    table = pa.table({"a": pa.array(range(sum(sizes)), pa.int64()), "b": pa.array(range(sum(sizes)), pa.int64())})
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
+    given = [
+        block
+        for start, size in zip(starts, sizes, strict=True)
+        for block in blocks_of(table[start : start + size], size)
+    ]
+    found = list(chain_of(table, sql("SELECT a, b + 1 AS b FROM input"))(iter(given), never))
+    assert [a for block in found for a in block.data["a"].to_pylist()] == list(range(sum(sizes)))  # type: ignore[index]
+    assert len(found) == handed_back
+
+
 def test_a_query_that_ends_early_still_takes_every_row() -> None:
     """LIMIT does not hide that a source fails later on."""
 
