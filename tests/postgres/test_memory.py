@@ -155,7 +155,7 @@ def test_a_query_does_not_collect_wide_rows(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("action", "copies"), [("skip", 3), ("dlq", 6)])
+@pytest.mark.parametrize(("action", "copies"), [("skip", 4), ("dlq", 6)])
 @pytest.mark.parametrize(("table", "row_bytes"), [(TEXT, ROW_MB * MB), (BYTEA, 2 * ROW_MB * MB)], ids=["text", "bytea"])
 def test_values_of_many_megabytes_are_set_aside_within_a_bound(
     tmp_path: Path,
