@@ -188,4 +188,4 @@ def test_a_row_that_is_longer_than_max_memory_is_refused(
     made.document["destination"]["on_data_error"] = "skip"  # rows are kept until the server has taken them
     found = with_memory(made, workers=2, max_memory="4mb").run("--quiet")
     assert (found.exit_code, found.document["error"]["code"]) == (5, "row_too_large")
-    assert found.document["error"]["hint"] == ("raise resources.max_memory: such a row takes 5 times its size at most")
+    assert found.document["error"]["hint"] == ("raise resources.max_memory: such a row takes 6 times its size at most")

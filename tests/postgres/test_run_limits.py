@@ -49,18 +49,20 @@ def test_a_look_at_the_other_end_takes_no_workers_place(
 ) -> None:
     """Ends on one server are looked at at the same time: how much fits does not hang on which was first (C11)."""
 
+    shop = conninfo_to_dict(source_db)["dbname"]  # other tests' sessions are on this server, too
+
     def left(*others: str, **how: bool) -> int | None:
         role = make_role("LOGIN CONNECTION LIMIT 10")  # each time another: a closed session takes a while to go
         login = Connection(dsn=Secret(make_conninfo(source_db, user=role)))
         with ExitStack() as opened:
             for name in others:
                 opened.enter_context(closing(session.connect(login, side="source", application_name=name)))
-            mine = session.connect(login, side="source", application_name=f"rapidbyte {own} shop")
+            mine = session.connect(login, side="source", application_name=f"rapidbyte {own} {shop}")
             return session.server_facts(opened.enter_context(closing(mine)), **how).connections_left
 
-    beside = f"rapidbyte {other} shop"
+    beside = f"rapidbyte {other} {shop}"
     assert (left(), left(beside), left(beside, beside)) == (9, 9, 8)
-    assert left(f"rapidbyte {other} shop2", "rapidbyte worker-0 shop") == 7
+    assert left(f"rapidbyte {other} {shop}2", f"rapidbyte worker-0 {shop}") == 7
     assert left(beside, loads=True) == 8
 
 
